@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+# How targets are made here. A trusted room is compiled twice from the same sources: once for the
+# host (tests, tools, the hypervisor process) and once with the flags of an enclave.
+
+option(SGM_SANITIZE "Build host-side code with ASan and UBSan; enclaves are not built" OFF)
+
+set(CMAKE_CXX_STANDARD 23)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+
+set(SGM_WARNINGS -Wall -Wextra -Werror -Wshadow -Wconversion -Wsign-conversion -Wold-style-cast
+    -Wnon-virtual-dtor -Woverloaded-virtual -Wimplicit-fallthrough)
+
+# Reproducible: no path of the build machine in any output.
+add_compile_options(-ffile-prefix-map=${CMAKE_SOURCE_DIR}=. -g1)
+
+# Trusted code never throws, on either side.
+set(SGM_TRUSTED_FLAGS -fno-exceptions -fno-rtti)
+
+# The enclave: freestanding, position independent, one static image.
+set(SGM_ENCLAVE_FLAGS ${SGM_TRUSTED_FLAGS} -O2 -ffreestanding -fPIE -fno-stack-protector
+    -fno-threadsafe-statics -mno-red-zone -fvisibility=hidden -fno-asynchronous-unwind-tables
+    -fcf-protection=none -fno-tree-loop-distribute-patterns -march=x86-64-v3 -maes -mpclmul
+    -ffunction-sections -fdata-sections -U_FORTIFY_SOURCE)
+
+# What Xen compiles with: no vector registers anywhere in the hypervisor core.
+set(SGM_XEN_FLAGS ${SGM_TRUSTED_FLAGS} -O2 -ffreestanding -fno-stack-protector
+    -fno-threadsafe-statics -mno-red-zone -mno-sse -mno-mmx -msoft-float -fvisibility=hidden)
+
+if(SGM_SANITIZE)
+  set(SGM_SANITIZE_FLAGS -fsanitize=address,undefined -fno-sanitize-recover=all
+      -fno-omit-frame-pointer)
+endif()
+
+function(sgm_host_options target)
+  target_include_directories(${target} PUBLIC ${CMAKE_SOURCE_DIR})
+  target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${SGM_WARNINGS}>
+                         ${SGM_SANITIZE_FLAGS})
+  target_link_options(${target} PUBLIC ${SGM_SANITIZE_FLAGS})
+endfunction()
+
+# sgm_library(name SOURCES ... DEPS ...): host-side code that is not trusted, or never in an
+# enclave. DEPS are CMake targets.
+function(sgm_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  sgm_host_options(${name})
+  target_link_libraries(${name} PUBLIC ${ARG_DEPS})
+endfunction()
+
+# sgm_trusted_library(name SOURCES ... HOST_SOURCES ... ENCLAVE_SOURCES ... DEPS ... HOST_DEPS ...)
+# makes <name> for the host and <name>_enclave. DEPS name other trusted libraries: their _enclave
+# twins are linked on the enclave side.
+function(sgm_trusted_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;HOST_SOURCES;ENCLAVE_SOURCES;DEPS;HOST_DEPS" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES} ${ARG_HOST_SOURCES})
+  sgm_host_options(${name})
+  target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${SGM_TRUSTED_FLAGS}>)
+  target_link_libraries(${name} PUBLIC ${ARG_DEPS} ${ARG_HOST_DEPS})
+  if(NOT SGM_SANITIZE)
+    add_library(${name}_enclave STATIC ${ARG_SOURCES} ${ARG_ENCLAVE_SOURCES})
+    target_include_directories(${name}_enclave PUBLIC ${CMAKE_SOURCE_DIR})
+    target_compile_definitions(${name}_enclave PRIVATE SGM_ENCLAVE=1)
+    target_compile_options(${name}_enclave PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${SGM_WARNINGS}>
+                           $<$<COMPILE_LANGUAGE:CXX>:${SGM_ENCLAVE_FLAGS}>)
+    foreach(dep IN LISTS ARG_DEPS)
+      target_link_libraries(${name}_enclave PUBLIC ${dep}_enclave)
+    endforeach()
+  endif()
+endfunction()
+
+# sgm_program(name SOURCES ... DEPS ...)
+function(sgm_program name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  sgm_host_options(${name})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+endfunction()
+
+# sgm_test(name SOURCES ... DEPS ...): one GoogleTest program, one ctest entry, 60 s.
+function(sgm_test name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  sgm_host_options(${name})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gtest_main)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT 60)
+endfunction()
