@@ -3,8 +3,10 @@
 // time, an OpHeader and its payload each way. The host maps it too and may write anything into it
 // at any time, so both sides copy once and believe only what is sealed.
 //
-// The hypervisor creates it as a memfd of kRingSize bytes and hands it out over its Unix socket
-// (SCM_RIGHTS), one ring for each connection; closing the connection ends the ring. Who waits
+// The client creates it as a memfd of kRingSize bytes, sealed with F_SEAL_SHRINK | F_SEAL_GROW |
+// F_SEAL_SEAL, connects to the hypervisor's Unix stream socket and sends the descriptor with one
+// RingHello (SCM_RIGHTS). The hypervisor answers one RingHelloReply; closing the connection ends
+// its use of the ring, and the client may hand the same memory to a new connection. Who waits
 // longer than its spin bound sleeps with a (shared, not private) futex on `state`.
 #pragma once
 
@@ -32,6 +34,19 @@ struct RingHeader {
 };
 static_assert(sizeof(RingHeader) == 128);
 static_assert(offsetof(RingHeader, call_size) == 64);
+
+struct RingHello {
+    std::uint32_t magic;    // 0   kOpMagic
+    std::uint32_t version;  // 4   kProtocolVersion
+    std::uint64_t size;     // 8   kRingSize
+};
+static_assert(sizeof(RingHello) == 16);
+struct RingHelloReply {
+    std::uint32_t magic;  // 0   kOpMagic
+    std::uint32_t
+        status;  // 4   Status: ok, malformed (not a sealed memfd of the right size), internal
+};
+static_assert(sizeof(RingHelloReply) == 8);
 
 inline constexpr std::uint32_t kRingMaxCall =
     sizeof(OpHeader) + sizeof(SealedHeader) + kMaxRequestSize;
