@@ -8,12 +8,16 @@
 
 #include "crypto/error.hpp"
 #include "wire/bytes.hpp"
+#include "wire/ids.hpp"
 
 namespace sgm::crypto {
 
 inline constexpr std::size_t kAeadKeySize = 32;
 inline constexpr std::size_t kAeadNonceSize = 12;
-inline constexpr std::size_t kAeadTagSize = 16;
+using wire::kAeadTagSize;
+
+// The larger of the two libraries' key schedules.
+inline constexpr std::size_t kAesGcmScheduleSize = 1024;
 
 // IPSec_MB is the fast one (VAES or AVX2, chosen once); libsodium is the other opinion, and the
 // one that needs nothing but AES-NI. Both give the same bytes.
@@ -42,7 +46,7 @@ class Aes256Gcm final {
 
   private:
     // Either library's key schedule; see aead.cpp.
-    alignas(64) std::array<std::uint8_t, 2048> schedule_;
+    alignas(64) std::array<std::uint8_t, kAesGcmScheduleSize> schedule_;
     AesGcmBackend backend_;
 };
 

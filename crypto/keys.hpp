@@ -3,6 +3,7 @@
 #pragma once
 
 #include <expected>
+#include <initializer_list>
 
 #include "crypto/error.hpp"
 #include "crypto/secret.hpp"

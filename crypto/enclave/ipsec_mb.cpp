@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT
+// CPUID faults in an enclave, and a hint from the host could not be believed, so the AVX2 code is
+// called by name. It also needs AES-NI and PCLMULQDQ. The signed XFRM of our enclave demands AVX
+// state, and every SGX CPU that has AVX has AVX2, AES-NI and PCLMULQDQ (SGX begins with Skylake);
+// on one that has not, the enclave faults and nothing is lost but the service.
+#include "crypto/ipsec_mb.hpp"
+
+#include <intel-ipsec-mb.h>
+
+#include "wire/ids.hpp"
+
+// Internal names of libipsec-mb 1.3 (lib/include/gcm.h and aes_keyexp), for which it has no header.
+extern "C" {
+void aes_keyexp_256_enc_avx2(const void* key, void* encryption_schedule);
+void aes_gcm_precomp_256_avx_gen4(gcm_key_data* schedule);
+void aes_gcm_enc_256_avx_gen4(const gcm_key_data* schedule, gcm_context_data* context,
+                              std::uint8_t* out, const std::uint8_t* in, std::uint64_t size,
+                              const std::uint8_t* nonce, const std::uint8_t* aad,
+                              std::uint64_t aad_size, std::uint8_t* tag, std::uint64_t tag_size);
+void aes_gcm_dec_256_avx_gen4(const gcm_key_data* schedule, gcm_context_data* context,
+                              std::uint8_t* out, const std::uint8_t* in, std::uint64_t size,
+                              const std::uint8_t* nonce, const std::uint8_t* aad,
+                              std::uint64_t aad_size, std::uint8_t* tag, std::uint64_t tag_size);
+
+// Asked for by IPSec_MB's imb_get_strerror, which nothing here calls: the linker drops both.
+const char* strerror(int) { return ""; }
+}
+
+namespace sgm::crypto::ipsec_mb {
+
+void expand_key(const std::uint8_t* key, gcm_key_data& schedule) {
+    aes_keyexp_256_enc_avx2(key, schedule.expanded_keys);
+    aes_gcm_precomp_256_avx_gen4(&schedule);
+}
+
+void encrypt(const gcm_key_data& schedule, gcm_context_data& context, std::uint8_t* out,
+             const std::uint8_t* in, std::size_t size, const std::uint8_t* nonce,
+             const std::uint8_t* aad, std::size_t aad_size, std::uint8_t* tag) {
+    aes_gcm_enc_256_avx_gen4(&schedule, &context, out, in, size, nonce, aad, aad_size, tag,
+                             wire::kAeadTagSize);
+}
+
+void decrypt(const gcm_key_data& schedule, gcm_context_data& context, std::uint8_t* out,
+             const std::uint8_t* in, std::size_t size, const std::uint8_t* nonce,
+             const std::uint8_t* aad, std::size_t aad_size, std::uint8_t* tag) {
+    aes_gcm_dec_256_avx_gen4(&schedule, &context, out, in, size, nonce, aad, aad_size, tag,
+                             wire::kAeadTagSize);
+}
+
+}  // namespace sgm::crypto::ipsec_mb
