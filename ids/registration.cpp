@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: MIT
+#include "ids/registration.hpp"
+
+#include <algorithm>
+#include <vector>
+
+#include "crypto/hash.hpp"
+#include "crypto/hpke.hpp"
+#include "crypto/random.hpp"
+#include "wire/ring.hpp"
+#include "wire/status_text.hpp"
+
+namespace sgm::ids {
+
+namespace {
+
+constexpr std::uint64_t kSecond = 1'000'000'000;
+// A quoting enclave answers in milliseconds; an authority is on the network.
+constexpr std::uint64_t kQuoteWait = 10 * kSecond;
+constexpr std::uint64_t kAuthorityWait = 15 * kSecond;
+
+using Failed = std::unexpected<RegistrationFailure>;
+
+Failed fail(RegistrationError error, std::string_view detail = {}) {
+    return Failed{RegistrationFailure{error, std::string{detail}}};
+}
+
+Failed fail(RegistrationError error, OutsideError cause) {
+    if (cause == OutsideError::stopped) return fail(RegistrationError::stopped);
+    return fail(error, text(cause));
+}
+
+// One call in the clear: header and payload out, payload of the reply back, inside `reply`.
+std::expected<Bytes, RegistrationFailure> plain_call(Outside& outside, wire::Command command,
+                                                     Bytes payload, MutableBytes reply) {
+    std::vector<std::uint8_t> call(sizeof(wire::OpHeader) + payload.size());
+    Writer writer{call};
+    writer.put(wire::OpHeader{.magic = wire::kOpMagic,
+                              .version = wire::kProtocolVersion,
+                              .command = static_cast<std::uint16_t>(command),
+                              .size = static_cast<std::uint32_t>(payload.size()),
+                              .status = 0});
+    writer.put_bytes(payload);
+    const auto size = outside.call_hypervisor(writer.written(), reply);
+    if (!size) return fail(RegistrationError::hypervisor_silent, size.error());
+    Reader reader{Bytes{reply}.first(*size)};
+    const auto header = reader.take<wire::OpHeader>();
+    if (!header || header->magic != wire::kOpMagic || header->size != reader.rest().size()) {
+        return fail(RegistrationError::hypervisor_silent, "its reply is not a frame");
+    }
+    if (header->status != static_cast<std::uint32_t>(wire::Status::ok)) {
+        return fail(RegistrationError::refused_by_hypervisor,
+                    wire::text(static_cast<wire::Status>(header->status)));
+    }
+    return reader.rest();
+}
+
+struct SealedSecret {
+    crypto::Secret<32> secret;
+    wire::RegistrationBinding binding;
+    wire::Digest hypervisor_key_id;
+};
+
+// Step 1: a fresh session secret, sealed to the key that `identity` named.
+std::expected<SealedSecret, RegistrationFailure> seal_secret(const wire::Identity& identity,
+                                                             const wire::Uuid& domain,
+                                                             const wire::IdsKeys& ids) {
+    SealedSecret out{};
+    if (!crypto::random_bytes(out.secret.mutable_bytes())) {
+        return fail(RegistrationError::no_randomness);
+    }
+    // Computed, not taken from the reply: the authority compares it with its enrolment.
+    out.hypervisor_key_id = crypto::sha256(identity.hypervisor_key);
+    out.binding.registration_nonce = identity.registration_nonce;
+    out.binding.domain = domain;
+    out.binding.ids = ids;
+    const wire::HpkeInfo info{.label = wire::kRegisterLabel,
+                              .domain = domain,
+                              .hypervisor_key_id = out.hypervisor_key_id};
+    const auto encapsulation =
+        crypto::hpke_seal(identity.hypervisor_key, bytes_of(info), identity.registration_nonce,
+                          out.secret.bytes(), out.binding.sealed_secret);
+    if (!encapsulation) {
+        return fail(RegistrationError::bad_hypervisor_key, crypto::text(encapsulation.error()));
+    }
+    out.binding.encapsulation = *encapsulation;
+    return out;
+}
+
+// Step 2: the quote over the binding's digest.
+std::expected<std::vector<std::uint8_t>, RegistrationFailure> get_quote(
+    Outside& outside, const wire::Digest& binding_digest) {
+    std::array<std::uint8_t, 64> report_data{};
+    std::copy(binding_digest.begin(), binding_digest.end(), report_data.begin());
+    const auto report = outside.report(report_data);
+    if (!report) return fail(RegistrationError::no_report, report.error());
+    if (const auto sent = outside.send(wire::Peer::quoting, *report); !sent) {
+        return fail(RegistrationError::no_quote, sent.error());
+    }
+    std::vector<std::uint8_t> quote(wire::kMaxQuoteSize);
+    const auto size = outside.receive(wire::Peer::quoting, kQuoteWait, quote);
+    if (!size) return fail(RegistrationError::no_quote, size.error());
+    quote.resize(*size);
+    return quote;
+}
+
+// Step 3: the authority's word, not yet verified.
+std::expected<wire::SignedAttestationResult, RegistrationFailure> ask_authority(
+    Outside& outside, const SealedSecret& sealed, Bytes quote) {
+    std::vector<std::uint8_t> evidence(sizeof(wire::EvidenceHeader) + quote.size());
+    Writer writer{evidence};
+    writer.put(wire::EvidenceHeader{.magic = wire::kEvidenceMagic,
+                                    .version = 1,
+                                    .binding = sealed.binding,
+                                    .hypervisor_key_id = sealed.hypervisor_key_id,
+                                    .quote_size = static_cast<std::uint32_t>(quote.size()),
+                                    .reserved = 0});
+    writer.put_bytes(quote);
+    if (const auto sent = outside.send(wire::Peer::authority, writer.written()); !sent) {
+        return fail(RegistrationError::authority_silent, sent.error());
+    }
+    std::array<std::uint8_t, sizeof(wire::AuthorityReply) + sizeof(wire::SignedAttestationResult)>
+        reply{};
+    const auto size = outside.receive(wire::Peer::authority, kAuthorityWait, reply);
+    if (!size) return fail(RegistrationError::authority_silent, size.error());
+    Reader reader{Bytes{reply}.first(*size)};
+    const auto verdict = reader.take<wire::AuthorityReply>();
+    if (!verdict) return fail(RegistrationError::authority_silent, "its reply is cut short");
+    if (verdict->accepted != 1) {
+        const auto end = std::find(verdict->reason.begin(), verdict->reason.end(), '\0');
+        return fail(RegistrationError::refused_by_authority,
+                    std::string_view{verdict->reason.begin(), end});
+    }
+    const auto result = reader.take<wire::SignedAttestationResult>();
+    if (!result) return fail(RegistrationError::bad_attestation, "it is cut short");
+    return *result;
+}
+
+// Before this, nothing that the host said about hypervisor, VM or owner is believed.
+std::expected<void, RegistrationFailure> verify_attestation(
+    const wire::SignedAttestationResult& attestation, const wire::SigningKey& authority,
+    const SealedSecret& sealed, const wire::Digest& binding_digest) {
+    const auto refuse = [](std::string_view why) {
+        return fail(RegistrationError::bad_attestation, why);
+    };
+    const wire::AttestationResult& result = attestation.result;
+    if (!crypto::verify(authority, attestation.signature, {bytes_of(result)})) {
+        return refuse("it is not signed by the authority in the measured configuration");
+    }
+    if (result.label != wire::kAttestationLabel) return refuse("it is not an attestation result");
+    if (result.registration_nonce != sealed.binding.registration_nonce) {
+        return refuse("it was given for another registration nonce");
+    }
+    if (result.binding_digest != binding_digest) return refuse("it was given for another secret");
+    if (result.domain != sealed.binding.domain) return refuse("it names another VM");
+    if (result.hypervisor_key_id != sealed.hypervisor_key_id) {
+        return refuse("it names another hypervisor");
+    }
+    if (result.ids.signing != sealed.binding.ids.signing ||
+        result.ids.sealing != sealed.binding.ids.sealing) {
+        return refuse("it names another IDS");
+    }
+    return {};
+}
+
+}  // namespace
+
+std::string_view text(RegistrationError error) {
+    switch (error) {
+        case RegistrationError::no_authority:
+            return "this enclave was signed without an authority's key: sign it with "
+                   "--authority-key";
+        case RegistrationError::hypervisor_silent: return "the hypervisor did not answer";
+        case RegistrationError::no_randomness: return "the CPU gave no randomness";
+        case RegistrationError::bad_hypervisor_key: return "the hypervisor's key is not usable";
+        case RegistrationError::no_report: return "no enclave report could be made";
+        case RegistrationError::no_quote: return "the quoting enclave gave no quote";
+        case RegistrationError::authority_silent: return "the authority did not answer";
+        case RegistrationError::refused_by_authority: return "the authority refused this IDS";
+        case RegistrationError::bad_attestation: return "the attestation result is not believed";
+        case RegistrationError::refused_by_hypervisor:
+            return "the hypervisor refused the registration";
+        case RegistrationError::bad_confirmation:
+            return "the confirmation does not come from the enrolled hypervisor";
+        case RegistrationError::stopped: return "the host asked to stop";
+    }
+    return "unknown";
+}
+
+std::string describe(const RegistrationFailure& failure) {
+    std::string out{text(failure.error)};
+    if (!failure.detail.empty()) out += ": " + failure.detail;
+    return out;
+}
+
+std::expected<Registered, RegistrationFailure> register_ids(Outside& outside,
+                                                            const wire::SigningKey& authority,
+                                                            const wire::Uuid& domain,
+                                                            const wire::IdsKeys& ids) {
+    if (authority == wire::SigningKey{}) return fail(RegistrationError::no_authority);
+
+    std::vector<std::uint8_t> reply(wire::kRingMaxReply);
+    const auto identity_reply = plain_call(outside, wire::Command::identity, {}, reply);
+    if (!identity_reply) return Failed{identity_reply.error()};
+    const auto identity = Reader{*identity_reply}.take<wire::Identity>();
+    if (!identity) return fail(RegistrationError::hypervisor_silent, "its identity is cut short");
+
+    const auto sealed = seal_secret(*identity, domain, ids);
+    if (!sealed) return Failed{sealed.error()};
+    const wire::Digest binding_digest = crypto::sha256(bytes_of(sealed->binding));
+
+    const auto quote = get_quote(outside, binding_digest);
+    if (!quote) return Failed{quote.error()};
+    const auto attestation = ask_authority(outside, *sealed, *quote);
+    if (!attestation) return Failed{attestation.error()};
+    if (const auto believed = verify_attestation(*attestation, authority, *sealed, binding_digest);
+        !believed) {
+        return Failed{believed.error()};
+    }
+
+    const wire::RegisterRequest request{.binding = sealed->binding, .attestation = *attestation};
+    const auto confirmation_reply =
+        plain_call(outside, wire::Command::open, bytes_of(request), reply);
+    if (!confirmation_reply) return Failed{confirmation_reply.error()};
+    Reader reader{*confirmation_reply};
+    const auto header = reader.take<wire::SealedHeader>();
+    if (!header) return fail(RegistrationError::bad_confirmation, "it is cut short");
+
+    auto session = Session::create(outside,
+                                   {.domain = domain,
+                                    .session = header->session,
+                                    .epoch = header->epoch,
+                                    .registration_nonce = identity->registration_nonce},
+                                   sealed->secret);
+    const auto confirmation = session->open_confirmation(*header, reader.rest());
+    if (!confirmation || confirmation->binding_digest != binding_digest ||
+        confirmation->session != header->session || confirmation->epoch != header->epoch) {
+        return fail(RegistrationError::bad_confirmation);
+    }
+    const std::uint64_t lifetime = confirmation->lifetime_seconds * kSecond;
+    return Registered{.session = std::move(session),
+                      .attestation = *attestation,
+                      .renew_at = confirmation->hypervisor_clock + lifetime / 2};
+}
+
+}  // namespace sgm::ids

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+// The enclave's end of a sealed session with the hypervisor core: batches out, answers back.
+// The relay in between may do anything; what it can achieve is that the session ends.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "crypto/aead.hpp"
+#include "crypto/secret.hpp"
+#include "guest/transport.hpp"
+#include "ids/outside.hpp"
+#include "wire/sgm_op.hpp"
+
+namespace sgm::ids {
+
+// Why a session ended. `tampered` is proof that something between the hypervisor and the IDS
+// changed, replayed or made up an answer; `ended` is what a host may say in the clear.
+enum class SessionEnd {
+    tampered,  // an answer did not authenticate, or was not the answer to our request
+    ended,     // a reply in the clear says that the hypervisor closed or refused the session
+};
+
+class Session final : public guest::Transport {
+  public:
+    struct Parameters {
+        wire::Uuid domain;
+        std::uint64_t session;
+        std::uint64_t epoch;
+        wire::Nonce registration_nonce;  // HKDF salt
+    };
+
+    // Derives both directions' keys from the 32-byte session secret (wire/sgm_op.hpp,
+    // SessionKeyInfo). `outside` must outlive the session.
+    [[nodiscard]] static std::unique_ptr<Session> create(Outside& outside,
+                                                         const Parameters& parameters,
+                                                         const crypto::Secret<32>& secret);
+
+    // Opens the sealed reply to `register`, counter 0. nullopt: not what the hypervisor sealed.
+    [[nodiscard]] std::optional<wire::Confirmation> open_confirmation(
+        const wire::SealedHeader& header, Bytes ciphertext);
+
+    [[nodiscard]] std::expected<Bytes, guest::TransportError> exchange(Bytes batch) override;
+
+    // Tells the hypervisor to forget the session's keys. A reply is not waited for in vain.
+    void close();
+
+    // Set once the session is lost; from then on every exchange is refused.
+    [[nodiscard]] std::optional<SessionEnd> end() const { return end_; }
+    // The status that came in the clear with SessionEnd::ended. A hint: the host may forge it.
+    [[nodiscard]] wire::Status end_status() const { return end_status_; }
+
+    // Hypervisor clock, in ns, of the last answer.
+    [[nodiscard]] std::uint64_t clock() const { return clock_; }
+
+  private:
+    Session(Outside& outside, const Parameters& parameters, Bytes keys);
+
+    [[nodiscard]] wire::SealedAad aad(wire::Command command, wire::Direction direction,
+                                      std::uint64_t counter, std::uint64_t size) const;
+    [[nodiscard]] std::expected<Bytes, guest::TransportError> call(wire::Command command,
+                                                                   Bytes batch);
+    [[nodiscard]] std::expected<Bytes, guest::TransportError> lose(SessionEnd end,
+                                                                   wire::Status status);
+    [[nodiscard]] std::optional<Bytes> open(wire::Command command,
+                                            const wire::SealedHeader& header, MutableBytes text);
+
+    Outside& outside_;
+    Parameters parameters_;
+    crypto::Aes256Gcm request_key_;
+    crypto::Aes256Gcm answer_key_;
+    std::array<std::uint8_t, 4> request_salt_{};
+    std::array<std::uint8_t, 4> answer_salt_{};
+    std::uint64_t counter_ = 0;  // of the last request
+    std::uint64_t clock_ = 0;
+    std::optional<SessionEnd> end_;
+    wire::Status end_status_ = wire::Status::ok;
+    std::vector<std::uint8_t> call_buffer_;
+    std::vector<std::uint8_t> reply_buffer_;
+};
+
+}  // namespace sgm::ids
