@@ -7,6 +7,7 @@
 #include <new>
 
 #include "crypto/ipsec_mb.hpp"
+#include "crypto/non_null.hpp"
 #include "crypto/secret.hpp"
 
 namespace sgm::crypto {
@@ -78,7 +79,7 @@ std::expected<void, Error> Aes256Gcm::seal(std::span<const std::uint8_t, kAeadNo
         }
         case AesGcmBackend::sodium:
             crypto_aead_aes256gcm_encrypt_detached_afternm(
-                out.data(), tag.data(), nullptr, plaintext.data(), plaintext.size(), aad.data(),
+                non_null(out), tag.data(), nullptr, plaintext.data(), plaintext.size(), aad.data(),
                 aad.size(), nullptr, nonce.data(), as_sodium(schedule_.data()));
             break;
     }
@@ -104,9 +105,10 @@ std::expected<void, Error> Aes256Gcm::open(std::span<const std::uint8_t, kAeadNo
             break;
         }
         case AesGcmBackend::sodium:
-            authentic = crypto_aead_aes256gcm_decrypt_detached_afternm(
-                            out.data(), nullptr, ciphertext.data(), ciphertext.size(), tag.data(),
-                            aad.data(), aad.size(), nonce.data(), as_sodium(schedule_.data())) == 0;
+            authentic =
+                crypto_aead_aes256gcm_decrypt_detached_afternm(
+                    out.data(), nullptr, non_null(ciphertext), ciphertext.size(), tag.data(),
+                    aad.data(), aad.size(), nonce.data(), as_sodium(schedule_.data())) == 0;
             break;
     }
     if (!authentic) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "crypto/non_null.hpp"
 #include "crypto/secret.hpp"
 
 namespace sgm::crypto {
@@ -40,7 +41,7 @@ wire::Digest sha256(std::initializer_list<Bytes> parts) {
 
 wire::Digest hmac_sha256(Bytes key, std::initializer_list<Bytes> parts) {
     Wiped<crypto_auth_hmacsha256_state> state;
-    crypto_auth_hmacsha256_init(&state.value, key.data(), key.size());
+    crypto_auth_hmacsha256_init(&state.value, non_null(key), key.size());
     for (const Bytes part : parts) {
         crypto_auth_hmacsha256_update(&state.value, part.data(), part.size());
     }
@@ -62,7 +63,7 @@ std::expected<void, Error> hkdf_expand(Bytes pseudo_random_key, std::initializer
     std::size_t block_size = 0;  // T(0) is the empty string
     for (std::uint8_t counter = 1; !out.empty(); ++counter) {
         Wiped<crypto_auth_hmacsha256_state> state;
-        crypto_auth_hmacsha256_init(&state.value, pseudo_random_key.data(),
+        crypto_auth_hmacsha256_init(&state.value, non_null(pseudo_random_key),
                                     pseudo_random_key.size());
         crypto_auth_hmacsha256_update(&state.value, block.bytes().data(), block_size);
         for (const Bytes part : info) {

@@ -3,6 +3,8 @@
 
 #include <sodium.h>
 
+#include "crypto/non_null.hpp"
+
 namespace sgm::crypto {
 
 std::expected<void, Error> random_bytes(MutableBytes out) {
@@ -10,7 +12,7 @@ std::expected<void, Error> random_bytes(MutableBytes out) {
     // CPU; everything else in this room also works, more slowly, before it has run.
     static const bool ready = sodium_init() >= 0;
     if (!ready) return std::unexpected(Error::randomness);
-    ::randombytes_buf(out.data(), out.size());
+    ::randombytes_buf(non_null(out), out.size());
     return {};
 }
 
