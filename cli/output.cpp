@@ -99,7 +99,9 @@ std::string printable(std::string_view bytes) {
     return text;
 }
 
-std::string Cell::text_of(const Value& value) { return std::visit(ShownAs{}, value); }
+std::string Cell::text_of(const Value& value) {
+    return std::visit(ShownAs{}, value);
+}
 
 std::string Table::render(Format format) const {
     if (format == Format::json) {

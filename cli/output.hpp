@@ -21,13 +21,6 @@ namespace sgm::cli {
 // that two different texts never look the same.
 [[nodiscard]] std::string printable(std::string_view bytes);
 
-// A fixed-size text field of a wire struct: up to the first zero byte.
-template <std::size_t N>
-[[nodiscard]] std::string field_text(const std::array<char, N>& field) {
-    const std::string_view all{field.data(), N};
-    return std::string{all.substr(0, all.find('\0'))};
-}
-
 enum class Format { text, json };
 
 using Value = std::variant<std::monostate, bool, std::int64_t, std::uint64_t, std::string>;

@@ -58,11 +58,6 @@ TEST(Printable, random_bytes_give_distinct_text_that_json_accepts) {
     EXPECT_EQ(inputs.size(), outputs.size());
 }
 
-TEST(FieldText, ends_at_the_first_zero_or_at_the_end) {
-    EXPECT_EQ(field_text(std::array<char, 4>{'a', 'b', '\0', 'c'}), "ab");
-    EXPECT_EQ(field_text(std::array<char, 3>{'a', 'b', 'c'}), "abc");
-}
-
 Table sample() {
     Table table{{{"pid", "PID", Align::right}, {"comm", "COMM"}, {"start_ns", "START"}}};
     table.add({std::int64_t{1}, "systemd"s, {std::uint64_t{5'000'000'000}, "5.0 s"s}});
