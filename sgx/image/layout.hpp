@@ -3,7 +3,7 @@
 // (section .sgm_layout, measured); the loader builds its pages after it, and the runtime learns
 // from it where its heap and stack are. All offsets count from the enclave's base.
 //
-//     0x1000        image: the ELF's segments at their own addresses
+//     0             image: the ELF's segments at their own addresses
 //     (guard)
 //     heap          added, not measured: what it holds at the start is the host's, so uninitialised
 //     (guard)

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: MIT
+// Between the parts of the runtime; not for the program.
+#pragma once
+
+#include "sgx/enclave/untrusted.hpp"
+
+namespace sgm::enclave {
+
+inline constexpr std::uint64_t kMaxOcallBuffer = std::uint64_t{64} << 20;
+
+// Where the enclave begins.
+[[nodiscard]] std::uint64_t base();
+
+void adopt_heap();
+
+void use_for_ocalls(const Outside& frame, const Outside& buffer);
+
+}  // namespace sgm::enclave

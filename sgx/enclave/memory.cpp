@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MIT
+// malloc and operator new over the one heap, and what else the C++ library wants of a system:
+// everything that would throw or terminate leaves the enclave with a reason.
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <new>
+
+#include "sgx/enclave/heap.hpp"
+#include "sgx/enclave/internal.hpp"
+#include "sgx/enclave/runtime.hpp"
+
+using sgm::enclave::Heap;
+using sgm::wire::EnclaveResult;
+
+namespace {
+
+constinit Heap heap;
+
+void* allocate_or_abort(std::size_t size, std::size_t alignment) {
+    void* pointer = heap.allocate_aligned(size, alignment);
+    if (pointer == nullptr) sgm::enclave::abort(EnclaveResult::out_of_memory);
+    return pointer;
+}
+
+void release_or_abort(void* pointer) {
+    if (pointer != nullptr && !heap.release(pointer)) sgm::enclave::abort(EnclaveResult::internal);
+}
+
+}  // namespace
+
+void sgm::enclave::adopt_heap() {
+    heap.adopt({reinterpret_cast<std::uint8_t*>(base() + layout().heap_offset),
+                static_cast<std::size_t>(layout().heap_size)});
+}
+
+extern "C" {
+
+void* malloc(std::size_t size) {
+    return heap.allocate(size);
+}
+
+void free(void* pointer) {
+    release_or_abort(pointer);
+}
+
+void* calloc(std::size_t count, std::size_t size) {
+    std::size_t total = 0;
+    if (__builtin_mul_overflow(count, size, &total)) return nullptr;
+    void* pointer = heap.allocate(total);
+    if (pointer != nullptr) std::memset(pointer, 0, total);
+    return pointer;
+}
+
+void* realloc(void* pointer, std::size_t size) {
+    if (pointer == nullptr) return heap.allocate(size);
+    const std::size_t before = Heap::usable_size(pointer);
+    void* moved = heap.allocate(size);
+    if (moved == nullptr) return nullptr;
+    std::memcpy(moved, pointer, before < size ? before : size);
+    release_or_abort(pointer);
+    return moved;
+}
+
+[[noreturn]] void abort() {
+    sgm::enclave::abort(EnclaveResult::internal);
+}
+[[noreturn]] void __stack_chk_fail() {
+    sgm::enclave::abort(EnclaveResult::internal);
+}
+[[noreturn]] void __assert_fail(const char*, const char*, unsigned, const char*) {
+    sgm::enclave::abort(EnclaveResult::internal);
+}
+[[noreturn]] void __cxa_pure_virtual() {
+    sgm::enclave::abort(EnclaveResult::internal);
+}
+
+// An enclave has no orderly end, so destructors of statics are never called.
+void* __dso_handle = nullptr;
+int __cxa_atexit(void (*)(void*), void*, void*) {
+    return 0;
+}
+
+}  // extern "C"
+
+void* operator new(std::size_t size) {
+    return allocate_or_abort(size, Heap::kAlignment);
+}
+void* operator new[](std::size_t size) {
+    return allocate_or_abort(size, Heap::kAlignment);
+}
+void* operator new(std::size_t size, std::align_val_t alignment) {
+    return allocate_or_abort(size, static_cast<std::size_t>(alignment));
+}
+void* operator new[](std::size_t size, std::align_val_t alignment) {
+    return allocate_or_abort(size, static_cast<std::size_t>(alignment));
+}
+void operator delete(void* pointer) noexcept {
+    release_or_abort(pointer);
+}
+void operator delete[](void* pointer) noexcept {
+    release_or_abort(pointer);
+}
+void operator delete(void* pointer, std::size_t) noexcept {
+    release_or_abort(pointer);
+}
+void operator delete[](void* pointer, std::size_t) noexcept {
+    release_or_abort(pointer);
+}
+void operator delete(void* pointer, std::align_val_t) noexcept {
+    release_or_abort(pointer);
+}
+void operator delete[](void* pointer, std::align_val_t) noexcept {
+    release_or_abort(pointer);
+}
+void operator delete(void* pointer, std::size_t, std::align_val_t) noexcept {
+    release_or_abort(pointer);
+}
+void operator delete[](void* pointer, std::size_t, std::align_val_t) noexcept {
+    release_or_abort(pointer);
+}
+
+// What libstdc++ calls where it would throw.
+namespace std {
+[[noreturn]] void __throw_bad_alloc() {
+    sgm::enclave::abort(EnclaveResult::out_of_memory);
+}
+[[noreturn]] void __throw_bad_array_new_length() {
+    sgm::enclave::abort(EnclaveResult::out_of_memory);
+}
+[[noreturn]] void __throw_length_error(const char*) {
+    sgm::enclave::abort(EnclaveResult::out_of_memory);
+}
+[[noreturn]] void __throw_logic_error(const char*) {
+    sgm::enclave::abort(EnclaveResult::internal);
+}
+[[noreturn]] void __throw_invalid_argument(const char*) {
+    sgm::enclave::abort(EnclaveResult::internal);
+}
+[[noreturn]] void __throw_out_of_range(const char*) {
+    sgm::enclave::abort(EnclaveResult::internal);
+}
+[[noreturn]] void __throw_out_of_range_fmt(const char*, ...) {
+    sgm::enclave::abort(EnclaveResult::internal);
+}
+[[noreturn]] void __throw_bad_function_call() {
+    sgm::enclave::abort(EnclaveResult::internal);
+}
+}  // namespace std

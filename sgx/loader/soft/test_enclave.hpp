@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT
+// Between the tests and their enclave.
+#pragma once
+
+#include <cstdint>
+
+namespace sgm::sgx::soft {
+
+enum class TestCommand : std::uint8_t {
+    nothing,
+    echo,         // messages from the owner go back to the owner, until the host says stop
+    report,       // owner sends a TARGETINFO, gets the REPORT
+    seal_key,     // owner sends a policy (u16), gets the key
+    self_test,    // of the runtime
+    judge_range,  // owner sends TestRange: ok when it lies outside, else bad_argument
+    send_config,  // the measured configuration page goes to the owner
+    system_call,  // and from here on what an enclave must not do
+    time_stamp,
+    null_pointer,
+    write_code,
+    exhaust_stack,
+    exhaust_heap,
+    loop,
+    mark_registers,  // fills registers, makes one OCALL, ends
+};
+
+struct TestRange {
+    std::uint64_t from_base;  // 0   added to the enclave's base, modulo 2^64
+    std::uint64_t size;       // 8
+};
+
+}  // namespace sgm::sgx::soft
