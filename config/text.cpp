@@ -67,4 +67,19 @@ std::optional<wire::Uuid> parse_uuid(std::string_view text) {
     return uuid;
 }
 
+std::string toml_string(std::string_view text) {
+    std::string quoted = "\"";
+    for (const char c : text) {
+        if (c == '"' || c == '\\') {
+            (quoted += '\\') += c;
+        } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+            quoted += "\\u00";
+            append_hex(quoted, static_cast<std::uint8_t>(c));
+        } else {
+            quoted += c;
+        }
+    }
+    return quoted + '"';
+}
+
 }  // namespace sgm::config

@@ -24,4 +24,7 @@ namespace sgm::config {
 // The same form in either case, and no other.
 [[nodiscard]] std::optional<wire::Uuid> parse_uuid(std::string_view text);
 
+// The text as a TOML string, quoted: for files that `init` writes.
+[[nodiscard]] std::string toml_string(std::string_view text);
+
 }  // namespace sgm::config

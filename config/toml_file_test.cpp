@@ -5,6 +5,7 @@
 
 #include "config/key_file.hpp"
 #include "config/temporary_directory.hpp"
+#include "config/text.hpp"
 
 namespace sgm::config {
 namespace {
@@ -167,6 +168,15 @@ TEST(TomlFile, a_key_file_that_cannot_be_used_is_told_at_the_line_that_names_it)
     (void)file->root().sealing_key("key");
     ASSERT_FALSE(file->finish());
     EXPECT_TRUE(file->finish().error().sentence.starts_with(prefix + "cannot open "));
+}
+
+TEST(TomlFile, any_text_written_as_a_toml_string_comes_back) {
+    for (const std::string& text :
+         {std::string{"plain"}, std::string{"a\"b\\c"}, std::string{"/a dir/é\n\t\x01\x7f#'"}}) {
+        EXPECT_EQ(refusal("k = " + toml_string(text),
+                          [&](Table& root) { EXPECT_EQ(root.string("k"), text); }),
+                  "");
+    }
 }
 
 TEST(TomlFile, text_that_is_not_toml_is_refused_with_its_line) {
