@@ -305,16 +305,19 @@ static_assert(sizeof(SearchResult) == 16);
 //
 // A link is the address of a node's list pointer (struct list_head, or hlist_node). The node
 // begins at link - link_offset; field paths start at the node. The walk begins at the link
-// `first`, records the node, and follows the u64 at link + next_offset.
+// `first`, records the node, and follows the u64 at link + next_offset. A circular walk may begin
+// at `head` itself, whose "node" is then the first row: one operation for a whole list of which
+// only the head is known. Without that, first == head->next == head is an empty list: its row is
+// the head's, too.
 inline constexpr std::uint32_t kMaxWalkNodes = 65536;
 inline constexpr std::uint32_t kMaxWalkFields = 16;
 inline constexpr std::uint32_t kMaxFieldHops = 4;
 inline constexpr std::uint32_t kMaxFieldSize = 256;
 
 enum class ListShape : std::uint32_t {
-    circular = 1,  // ends when the link is `head` again (struct list_head)
-    null = 2,      // ends at a null link (hlist)
-    nulls = 3,     // ends at an odd link (hlist_nulls: kernel include/linux/list_nulls.h)
+    circular = 1,  // ends when the link is `head` again, after the first (struct list_head)
+    null = 2,      // ends at a null link, even the first (hlist)
+    nulls = 3,     // ends at an odd link, even the first (kernel include/linux/list_nulls.h)
 };
 
 struct FieldPath {
@@ -343,8 +346,8 @@ static_assert(sizeof(WalkCall) == 48);
 enum class WalkStop : std::uint32_t {
     end = 1,    // the list closed: at its head, null, or the nulls marker
     bound = 2,  // max_nodes or the answer's room: go on with first = next
-    cycle = 3,  // came back to a node that is not the head
-    fault = 4,  // the next pointer could not be read: see `fault`
+    cycle = 3,  // came back to `next`, which is not the head; no node has two rows
+    fault = 4,  // the pointer at link `next` could not be read: OpStatus::fault, and see `fault`
 };
 struct WalkResult {            // followed by node_count rows of row_size bytes
     WalkStop stop;             // 0
