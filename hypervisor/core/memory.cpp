@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT
+#include "hypervisor/core/memory.hpp"
+
+#include <algorithm>
+
+namespace sgm::hypervisor {
+namespace {
+
+// Written so that no sum can wrap: `address` comes from the guest.
+std::size_t bytes_inside(const wire::RamRange& range, std::uint64_t address, std::size_t size) {
+    if (address < range.start || address - range.start >= range.size) return 0;
+    return std::min<std::uint64_t>(size, range.size - (address - range.start));
+}
+
+std::size_t up_to_page_end(std::uint64_t address, std::size_t size) {
+    return std::min<std::uint64_t>(size, kPageSize - address % kPageSize);
+}
+
+}  // namespace
+
+std::size_t Memory::in_ram(std::uint64_t physical, std::size_t size) {
+    if (const std::size_t inside = bytes_inside(last_range_, physical, size)) return inside;
+    for (const wire::RamRange& range : domain_.ram_ranges()) {
+        if (const std::size_t inside = bytes_inside(range, physical, size)) {
+            last_range_ = range;
+            return inside;
+        }
+    }
+    return 0;
+}
+
+std::size_t Memory::read_piece(std::uint64_t physical, MutableBytes out) {
+    budget_.spend_access();
+    const std::size_t readable = in_ram(physical, out.size());
+    if (readable == 0 || !domain_.read(physical, out.first(readable))) return 0;
+    return readable;
+}
+
+std::optional<std::uint64_t> Memory::word(std::uint64_t physical) {
+    std::uint64_t value = 0;
+    if (read_piece(physical, mutable_bytes_of(value)) != sizeof(value)) return std::nullopt;
+    return value;
+}
+
+ReadOutcome Memory::read_physical(std::uint64_t address, MutableBytes out) {
+    std::size_t done = 0;
+    while (done < out.size()) {
+        const std::size_t wanted = up_to_page_end(address + done, out.size() - done);
+        const std::size_t got = read_piece(address + done, out.subspan(done, wanted));
+        done += got;
+        if (got < wanted) {
+            return {done, {address + done, wire::FaultKind::outside_ram, 0}};
+        }
+    }
+    return {done, {}};
+}
+
+ReadOutcome Memory::read_virtual(const AddressSpace& space, std::uint64_t address,
+                                 MutableBytes out) {
+    std::size_t done = 0;
+    while (done < out.size()) {
+        const auto physical = translator_.translate(*this, space, address + done);
+        if (!physical) return {done, physical.error()};
+        const std::size_t wanted = up_to_page_end(address + done, out.size() - done);
+        const std::size_t got = read_piece(*physical, out.subspan(done, wanted));
+        done += got;
+        if (got < wanted) {
+            return {done, {address + done, wire::FaultKind::outside_ram, 0}};
+        }
+    }
+    return {done, {}};
+}
+
+}  // namespace sgm::hypervisor

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: MIT
+#include "hypervisor/core/walk.hpp"
+
+#include <algorithm>
+
+namespace sgm::hypervisor {
+namespace {
+
+using wire::FieldPath;
+using wire::ListShape;
+using wire::OpStatus;
+using wire::WalkCall;
+using wire::WalkResult;
+using wire::WalkRow;
+using wire::WalkStop;
+
+// Two's complement: a negative offset is a large positive one, and the sum wraps as pointers do.
+std::uint64_t extended(std::int32_t offset) {
+    return static_cast<std::uint64_t>(std::int64_t{offset});
+}
+
+class ListWalk final {
+  public:
+    // The arguments, checked; nullopt when they are malformed.
+    static std::optional<ListWalk> from(Memory& memory, Bytes arguments);
+
+    [[nodiscard]] std::size_t row_size() const { return row_size_; }
+    // Fills `rows`, which has room for at least one.
+    [[nodiscard]] WalkResult run(MutableBytes rows);
+
+  private:
+    ListWalk(Memory& memory, const WalkCall& call, const AddressSpace& space, Bytes fields,
+             std::size_t row_size)
+        : memory_{memory}, call_{call}, space_{space}, fields_{fields}, row_size_{row_size} {}
+
+    [[nodiscard]] bool is_end(std::uint64_t link, std::uint32_t nodes_before) const;
+    void write_row(std::uint64_t link, MutableBytes row);
+    // False: null on the way, or a fault; `out` is then zeros.
+    bool read_field(std::uint64_t node, const FieldPath& field, MutableBytes out);
+    [[nodiscard]] std::uint64_t node_of(Bytes rows, std::uint32_t row) const;
+    void cut_repetition(Bytes rows, std::uint32_t tortoise, std::uint32_t hare,
+                        WalkResult& result) const;
+
+    Memory& memory_;
+    WalkCall call_;
+    AddressSpace space_;
+    Bytes fields_;  // field_count times FieldPath, checked
+    std::size_t row_size_;
+};
+
+std::optional<ListWalk> ListWalk::from(Memory& memory, Bytes arguments) {
+    Reader reader{arguments};
+    const auto call = reader.take<WalkCall>();
+    if (!call) return std::nullopt;
+    const auto space = AddressSpace::from(call->root, call->paging);
+    const bool shape_known = call->shape == ListShape::circular || call->shape == ListShape::null ||
+                             call->shape == ListShape::nulls;
+    if (!space || !shape_known || call->max_nodes < 1 || call->max_nodes > wire::kMaxWalkNodes ||
+        call->field_count < 1 || call->field_count > wire::kMaxWalkFields) {
+        return std::nullopt;
+    }
+    const Bytes fields = reader.rest();
+    std::size_t row_size = sizeof(WalkRow);
+    for (std::uint32_t i = 0; i < call->field_count; ++i) {
+        const auto field = reader.take<FieldPath>();
+        if (!field || field->size < 1 || field->size > wire::kMaxFieldSize ||
+            field->hop_count > wire::kMaxFieldHops || field->reserved != 0) {
+            return std::nullopt;
+        }
+        row_size += field->size;
+    }
+    if (!reader.empty()) return std::nullopt;
+    return ListWalk{memory, *call, *space, fields, align8(row_size)};
+}
+
+bool ListWalk::is_end(std::uint64_t link, std::uint32_t nodes_before) const {
+    switch (call_.shape) {
+        // "Again": the head may itself be the first link, then its node is a row like any other.
+        case ListShape::circular: return link == call_.head && nodes_before != 0;
+        case ListShape::null: return link == 0;
+        case ListShape::nulls: return (link & 1) != 0;
+    }
+    return true;
+}
+
+bool ListWalk::read_field(std::uint64_t node, const FieldPath& field, MutableBytes out) {
+    std::uint64_t address = node;
+    for (std::uint32_t hop = 0; hop < field.hop_count; ++hop) {
+        std::uint64_t pointer = 0;
+        const std::uint64_t at = address + extended(field.offsets[hop]);
+        if (!memory_.read_virtual(space_, at, mutable_bytes_of(pointer)).complete()) return false;
+        if (pointer == 0) return false;
+        address = pointer;
+    }
+    const std::uint64_t at = address + extended(field.offsets[field.hop_count]);
+    if (memory_.read_virtual(space_, at, out).complete()) return true;
+    std::memset(out.data(), 0, out.size());
+    return false;
+}
+
+void ListWalk::write_row(std::uint64_t link, MutableBytes row) {
+    std::memset(row.data(), 0, row.size());
+    WalkRow header{.node = link - extended(call_.link_offset), .bad_fields = 0, .reserved = 0};
+    std::size_t at = sizeof(WalkRow);
+    Reader fields{fields_};
+    for (std::uint32_t i = 0; const auto field = fields.take<FieldPath>(); ++i) {
+        if (!read_field(header.node, *field, row.subspan(at, field->size))) {
+            header.bad_fields |= 1u << i;
+        }
+        at += field->size;
+    }
+    Writer{row}.put(header);
+}
+
+std::uint64_t ListWalk::node_of(Bytes rows, std::uint32_t row) const {
+    std::uint64_t node = 0;
+    std::memcpy(&node, &rows[row * row_size_], sizeof(node));
+    return node;
+}
+
+// Brent's detection has found that row `tortoise` and the one that would be row `hare` are the
+// same node. The rows themselves tell where the repetition began; what follows it is cut off.
+void ListWalk::cut_repetition(Bytes rows, std::uint32_t tortoise, std::uint32_t hare,
+                              WalkResult& result) const {
+    const std::uint32_t length = hare - tortoise;
+    std::uint32_t first = 0;
+    while (first < tortoise && node_of(rows, first) != node_of(rows, first + length))
+        ++first;
+    result.node_count = first + length;
+    result.next = node_of(rows, first) + extended(call_.link_offset);
+}
+
+WalkResult ListWalk::run(MutableBytes rows) {
+    const auto max_rows =
+        static_cast<std::uint32_t>(std::min<std::size_t>(call_.max_nodes, rows.size() / row_size_));
+    WalkResult result{.stop = WalkStop::bound,
+                      .node_count = 0,
+                      .next = call_.first,
+                      .fault = {},
+                      .row_size = static_cast<std::uint32_t>(row_size_),
+                      .reserved = 0};
+
+    // R. P. Brent, An improved Monte Carlo factorization algorithm, 1980: the tortoise waits where
+    // the hare was at the last power of two.
+    std::uint64_t tortoise_link = 0;
+    std::uint32_t tortoise_row = 0;
+    std::uint32_t next_wait = 1;
+
+    while (true) {
+        const std::uint32_t row = result.node_count;
+        if (is_end(result.next, row)) {
+            result.stop = WalkStop::end;
+            return result;
+        }
+        if (row != 0 && result.next == tortoise_link) {
+            result.stop = WalkStop::cycle;
+            cut_repetition(rows, tortoise_row, row, result);
+            return result;
+        }
+        if (row == max_rows || memory_.budget().exhausted()) return result;
+
+        write_row(result.next, rows.subspan(row * row_size_, row_size_));
+        if (row == 0 || row == next_wait) {
+            tortoise_link = result.next;
+            tortoise_row = row;
+            next_wait = row == 0 ? 1 : row * 2;
+        }
+        ++result.node_count;
+
+        std::uint64_t next = 0;
+        const ReadOutcome read = memory_.read_virtual(
+            space_, result.next + extended(call_.next_offset), mutable_bytes_of(next));
+        if (!read.complete()) {
+            result.stop = WalkStop::fault;
+            result.fault = read.fault;
+            return result;
+        }
+        result.next = next;
+    }
+}
+
+}  // namespace
+
+OpResult walk(Memory& memory, Bytes arguments, MutableBytes room) {
+    auto list = ListWalk::from(memory, arguments);
+    if (!list) return {OpStatus::malformed};
+    if (room.size() < sizeof(WalkResult) + list->row_size()) return {OpStatus::deferred};
+
+    const MutableBytes rows = room.subspan(sizeof(WalkResult));
+    const WalkResult result = list->run(rows);
+    Writer{room}.put(result);
+    return {result.stop == WalkStop::fault ? OpStatus::fault : OpStatus::ok,
+            sizeof(WalkResult) + result.node_count * list->row_size()};
+}
+
+}  // namespace sgm::hypervisor
