@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT
+// SIGSTRUCT: made with the signer's RSA-3072 key, and checked as EINIT does.
+#pragma once
+
+#include <openssl/types.h>
+
+#include <cstdint>
+#include <expected>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "sgx/image/arch.hpp"
+#include "wire/bytes.hpp"
+
+namespace sgm::sgx {
+
+// An RSA key with 3072 bits and exponent 3: the only kind that SGX knows.
+class SignerKey final {
+  public:
+    [[nodiscard]] static std::expected<SignerKey, std::string> generate();
+    // PEM, and not readable by group or others.
+    [[nodiscard]] static std::expected<SignerKey, std::string> load(
+        const std::filesystem::path& path);
+    // PEM with mode 0600; an existing file stays.
+    [[nodiscard]] std::expected<void, std::string> save(const std::filesystem::path& path) const;
+
+  private:
+    friend std::expected<Sigstruct, std::string> sign_sigstruct(Sigstruct unsigned_fields,
+                                                                const SignerKey& key);
+    struct Free {
+        void operator()(EVP_PKEY* key) const;
+    };
+    explicit SignerKey(EVP_PKEY* key) : key_{key} {}
+    std::unique_ptr<EVP_PKEY, Free> key_;
+};
+
+struct SigningOptions {
+    std::uint16_t isv_prod_id = 1;
+    std::uint16_t isv_svn = 1;
+    bool debug = false;
+    std::uint64_t xfrm = kXfrmLegacy | kXfrmAvx;
+    std::uint32_t date = 0;  // BCD, 0xyyyymmdd
+};
+
+// Everything of a SIGSTRUCT but modulus, exponent, signature, q1 and q2. The attributes are fixed
+// completely: an enclave so signed runs with these and no others.
+[[nodiscard]] Sigstruct describe_enclave(const wire::Digest& mrenclave,
+                                         const SigningOptions& options);
+
+[[nodiscard]] std::expected<Sigstruct, std::string> sign_sigstruct(Sigstruct unsigned_fields,
+                                                                   const SignerKey& key);
+
+// The form, the signature, q1 and q2. The error names the field. Anyone may have written `bytes`.
+[[nodiscard]] std::expected<Sigstruct, std::string> verify_sigstruct(Bytes bytes);
+
+// What EINIT asks besides: that the signer meant this enclave, with these attributes.
+[[nodiscard]] std::expected<void, std::string> check_enclave(const Sigstruct& sigstruct,
+                                                             const wire::Digest& mrenclave,
+                                                             const Attributes& attributes,
+                                                             std::uint32_t miscselect);
+
+// MRSIGNER: SHA-256 of the modulus.
+[[nodiscard]] wire::Digest mrsigner(const Sigstruct& sigstruct);
+
+}  // namespace sgm::sgx
