@@ -4,12 +4,14 @@
 // the software quoting code. SOFTWARE SGX: no protection from this host's root.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <expected>
 #include <filesystem>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "sgx/image/arch.hpp"
 #include "wire/bytes.hpp"
@@ -38,6 +40,9 @@ class FuseKey final {
 // that group or others may read.
 [[nodiscard]] std::expected<FuseKey, std::string> load_or_create_fuse_key(
     const std::filesystem::path& path);
+
+// The same from an open file.
+[[nodiscard]] std::expected<FuseKey, std::string> read_fuse_key(int descriptor);
 
 // The fields of SECS that reports and keys are made of, as EINIT leaves them.
 struct Secs {
