@@ -711,12 +711,12 @@ TEST_F(WalkTest, vcpus_are_not_held_beyond_the_bound) {
 
 TEST_F(WalkTest, random_batches_on_a_random_guest_stay_in_ram_and_within_bounds) {
     std::mt19937_64 random{2026};
-    for (int i = 0; i < 64; ++i) {
-        const std::uint64_t page = guest.physical_of(kHeap) - random() % 64 * kPageSize;
-        for (std::uint64_t at = page; at < page + kPageSize; at += 8) {
-            guest.write_u64(at, random() % 2 != 0 ? random() : kHeap + random() % (2 * kMiB));
-        }
+    for (std::uint64_t at = kHeap; at < kHeap + kMiB / 4; at += 8) {
+        guest.write_virtual_u64(at, random() % 2 != 0 ? random() : kHeap + random() % (2 * kMiB));
     }
+    const std::uint64_t page_table = guest.entry(kHeap, 1);
+    for (int i = 0; i < 16; ++i)
+        guest.write_u64(page_table + random() % 256 * 8, random());
     const std::vector<std::uint64_t> interesting = {
         0ull,  1ull,      kHeap,      kHeap + kMiB - 4, kUnmapped, 32 * kMiB - 8,
         ~0ull, ~0ull - 7, 1ull << 47, 0xfee0'0000ull,   1ull << 32};

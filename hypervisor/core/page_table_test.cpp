@@ -189,7 +189,7 @@ TEST_P(PageTable, address_bits_that_the_machine_does_not_have_are_reserved) {
 TEST_P(PageTable, the_encryption_bit_is_no_part_of_an_address) {
     guest.format = {.physical_bits = 43, .encryption_mask = 1ull << 47};
     guest.map(kKernel, kMiB);
-    for (std::uint32_t level = levels(); level >= 1; --level) {
+    for (std::uint32_t level = 1; level <= levels(); ++level) {
         const std::uint64_t place = guest.entry(kKernel, level);
         guest.write_u64(place, guest.read_u64(place) | 1ull << 47);
     }
