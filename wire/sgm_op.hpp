@@ -44,6 +44,7 @@ enum class Status : std::uint32_t {
     software_sgx_refused = 14,
     too_many_sessions = 15,
     internal = 16,
+    stale_epoch = 17,  // the domain was reset, restored or migrated: session closed
 };
 
 struct OpHeader {
