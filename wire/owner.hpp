@@ -138,7 +138,7 @@ struct ProcessRow {
     std::int32_t tgid;            // 20
     std::int32_t ppid;            // 24
     std::uint32_t uid;            // 28   real uid, in the initial user namespace
-    std::uint32_t state;          // 32   the kernel's __state bits (include/linux/sched.h)
+    std::uint32_t state;          // 32   the kernel's __state | exit_state (include/linux/sched.h)
     std::uint32_t reserved;       // 36   0
     std::array<char, 16> comm;    // 40
 };
