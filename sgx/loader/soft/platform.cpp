@@ -49,12 +49,10 @@ static_assert(sizeof(KeyDependencies) == 288);
 // Random 16 bytes, written whole before they appear under the name.
 std::expected<void, std::string> create_fuse_key(const std::filesystem::path& path) {
     Key128 key{};
-    const std::string unfinished = path.string() + ".new";
+    std::string unfinished = path.string() + ".XXXXXX";
     if (RAND_priv_bytes(key.data(), static_cast<int>(key.size())) != 1)
         return std::unexpected("OpenSSL has no randomness for the fuse key");
-    ::unlink(unfinished.c_str());
-    const int file =
-        ::open(unfinished.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, S_IRUSR | S_IWUSR);
+    const int file = ::mkostemp(unfinished.data(), O_CLOEXEC);  // mode 0600
     const bool written =
         file >= 0 && ::write(file, key.data(), key.size()) == static_cast<ssize_t>(key.size()) &&
         ::fsync(file) == 0;

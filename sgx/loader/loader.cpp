@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+#include "sgx/loader/loader.hpp"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "sgx/loader/soft/soft_enclave.hpp"
+
+namespace sgm::sgx {
+namespace {
+
+std::string_view meaning(int signal) {
+    switch (signal) {
+        case SIGSYS: return "it made a system call";
+        case SIGSEGV: return "it used memory or an instruction that it may not use";
+        case SIGBUS: return "shared memory under it went away";
+        case SIGILL: return "it executed an invalid instruction";
+        case SIGFPE: return "it divided by zero";
+        default: return "it faulted";
+    }
+}
+
+}  // namespace
+
+std::string text(const EnclaveLoss& loss) {
+    switch (loss.cause) {
+        case EnclaveLoss::Cause::killed:
+            return fmt::format("the enclave was killed (SIG{})", ::sigabbrev_np(loss.signal));
+        case EnclaveLoss::Cause::exited: return "the enclave's process ended by itself";
+        case EnclaveLoss::Cause::fault: {
+            const std::string place = loss.offset == EnclaveLoss::kNoOffset
+                                          ? "outside its code"
+                                          : fmt::format("at +{:#x}", loss.offset);
+            return fmt::format("the enclave was stopped: {} (SIG{}) {}", meaning(loss.signal),
+                               ::sigabbrev_np(loss.signal), place);
+        }
+        case EnclaveLoss::Cause::protocol:
+            return "the enclave was stopped: it left in a way that the loader does not know";
+        case EnclaveLoss::Cause::not_loaded: return "the enclave is no longer loaded";
+    }
+    return "the enclave is lost";
+}
+
+std::expected<SharedMemory, std::string> Enclave::allocate(std::size_t size) {
+    const int descriptor = ::memfd_create("sgm-arena", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (descriptor < 0 || ::ftruncate(descriptor, static_cast<off_t>(size)) != 0) {
+        const int error = errno;
+        if (descriptor >= 0) ::close(descriptor);
+        return std::unexpected(
+            fmt::format("no {} bytes of shared memory: {}", size, std::strerror(error)));
+    }
+    auto memory = share(descriptor, size);
+    ::close(descriptor);
+    return memory;
+}
+
+std::expected<Platform, std::string> parse_platform(std::string_view name) {
+    if (name == "auto") return Platform::automatic;
+    if (name == "device") return Platform::device;
+    if (name == "soft") return Platform::software;
+    return std::unexpected(fmt::format("`{}` is no SGX platform: auto, device or soft", name));
+}
+
+std::expected<std::unique_ptr<Enclave>, std::string> load_enclave(Platform platform,
+                                                                  const LoadRequest& request) {
+    if (platform == Platform::device)
+        return std::unexpected(
+            "this build cannot load enclaves through /dev/sgx_enclave yet: use `soft`");
+    return soft::load_soft_enclave(request);
+}
+
+}  // namespace sgm::sgx

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT
+// The CPU of software SGX: makes the enclave's pages in this process, checks SIGSTRUCT as EINIT
+// does, enters, and executes the enclave's ENCLU. One enclave and one thread for each process.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <memory>
+#include <string>
+
+#include "sgx/image/image.hpp"
+#include "sgx/loader/soft/platform.hpp"
+
+namespace sgm::sgx::soft {
+
+// The registers that carry values across EENTER and EEXIT.
+struct Crossing {
+    std::uint64_t rdi;  // 0   cpu_entry.S knows these offsets
+    std::uint64_t rsi;  // 8
+    std::uint64_t rdx;  // 16
+};
+
+class Cpu final {
+  public:
+    // ECREATE to EINIT. `elf` and `sigstruct` may come from anyone; the error is one sentence.
+    [[nodiscard]] static std::expected<std::unique_ptr<Cpu>, std::string> load(Bytes elf,
+                                                                               Bytes sigstruct,
+                                                                               FuseKey key);
+    ~Cpu();
+    Cpu(const Cpu&) = delete;
+    Cpu& operator=(const Cpu&) = delete;
+
+    // EENTER, and back at EEXIT.
+    void enter(Crossing& crossing);
+
+    [[nodiscard]] std::uint64_t base() const { return base_; }
+    [[nodiscard]] std::uint64_t size() const { return layout_.elrange_size; }
+    [[nodiscard]] bool contains(std::uint64_t address) const {
+        return address - base_ < layout_.elrange_size;
+    }
+    [[nodiscard]] const EnclaveLayout& layout() const { return layout_; }
+    [[nodiscard]] std::uint64_t entry() const { return base_ + entry_; }
+    [[nodiscard]] const Secs& secs() const { return secs_; }
+    // How the writable pages are kept from the rest of this host: one sentence.
+    [[nodiscard]] const std::string& memory_protection() const { return memory_protection_; }
+
+    // EREPORT and EGETKEY, called by cpu_entry.S. The operands are the enclave's pointers; what
+    // the manual answers with #GP or #PF ends this process.
+    [[nodiscard]] std::uint64_t leaf(std::uint32_t number, std::uint64_t rbx, std::uint64_t rcx,
+                                     std::uint64_t rdx) const;
+
+  private:
+    explicit Cpu(FuseKey key) : platform_{std::move(key)} {}
+    [[nodiscard]] std::expected<void, std::string> map(const EnclaveImage& image);
+    [[nodiscard]] std::uint8_t* operand(std::uint64_t address, std::size_t size,
+                                        std::size_t alignment) const;
+
+    SoftPlatform platform_;
+    Secs secs_{};
+    EnclaveLayout layout_{};
+    std::uint64_t base_ = 0;
+    std::uint64_t entry_ = 0;
+    std::string memory_protection_;
+};
+
+}  // namespace sgm::sgx::soft

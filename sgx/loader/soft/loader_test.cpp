@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: MIT
+// Software SGX from end to end: a signed enclave in its monitor process, and the host around it.
+#include "sgx/loader/loader.hpp"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <deque>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <random>
+#include <thread>
+
+#include "config/temporary_directory.hpp"
+#include "sgx/image/image.hpp"
+#include "sgx/image/sigstruct.hpp"
+#include "sgx/loader/soft/platform.hpp"
+#include "sgx/loader/soft/test_enclave.hpp"
+#include "wire/ring.hpp"
+
+namespace sgm::sgx {
+namespace {
+
+using soft::TestCommand;
+using wire::EnclaveResult;
+
+std::vector<std::uint8_t> contents_of(const std::filesystem::path& path) {
+    std::ifstream file{path, std::ios::binary};
+    return {std::istreambuf_iterator<char>{file}, {}};
+}
+
+void write(const std::filesystem::path& path, Bytes bytes) {
+    std::ofstream file{path, std::ios::binary};
+    file.write(reinterpret_cast<const char*>(bytes.data()),
+               static_cast<std::streamsize>(bytes.size()));
+}
+
+const SignerKey& signer() {
+    static const SignerKey key = SignerKey::generate().value();
+    return key;
+}
+
+// One machine and one signed enclave on its disk.
+class LoaderTest : public testing::Test {
+  protected:
+    LoaderTest() { sign(options_); }
+
+    void sign(const ImageOptions& options, const SigningOptions& signing = {}) {
+        elf_ = prepare_image(contents_of(SGM_TEST_ENCLAVE), options).value();
+        sigstruct_ = sign_sigstruct(describe_enclave(EnclaveImage::build(elf_)->measure(), signing),
+                                    signer())
+                         .value();
+        store();
+    }
+    void store() {
+        write(request_.image, elf_);
+        write(request_.sigstruct, bytes_of(sigstruct_));
+    }
+    [[nodiscard]] std::unique_ptr<Enclave> load() {
+        auto enclave = load_enclave(Platform::software, request_);
+        EXPECT_TRUE(enclave.has_value()) << enclave.error();
+        return std::move(enclave.value());
+    }
+    [[nodiscard]] std::string refusal() {
+        const auto enclave = load_enclave(Platform::software, request_);
+        return enclave ? "" : enclave.error();
+    }
+
+    config::TemporaryDirectory directory_;
+    ImageOptions options_{.heap_size = std::uint64_t{2} << 20,
+                          .stack_size = std::uint64_t{128} << 10,
+                          .authority_key = {7, 7, 7},
+                          .label = "test"};
+    LoadRequest request_{.image = directory_ / "test.elf",
+                         .sigstruct = directory_ / "test.sig",
+                         .fuse_key = directory_ / "fuse.key",
+                         .monitor = SGM_SOFT_MONITOR};
+    std::vector<std::uint8_t> elf_;
+    Sigstruct sigstruct_{};
+};
+
+// The host: the memory that the enclave is given, and the four OCALLs over two queues.
+class Host : public OcallHandler {
+  public:
+    explicit Host(Enclave& enclave) : enclave_{enclave} {
+        ring_ = enclave.allocate(wire::kRingSize).value();
+        frame_ = enclave.allocate(4096).value();
+        buffer_ = enclave.allocate(wire::kMinOcallBuffer).value();
+    }
+
+    std::expected<EnclaveResult, EnclaveLoss> run(TestCommand command) {
+        return run(start_info(command));
+    }
+    std::expected<EnclaveResult, EnclaveLoss> run(const wire::StartInfo& info) {
+        std::memcpy(frame_.host.data() + 1024, &info, sizeof info);
+        return enclave_.run(wire::EcallNumber::run, frame_.enclave_address + 1024, *this);
+    }
+    [[nodiscard]] wire::StartInfo start_info(TestCommand command) const {
+        wire::StartInfo info{};
+        info.ring = ring_.enclave_address;
+        info.ocall_frame = frame_.enclave_address;
+        info.buffer = buffer_.enclave_address;
+        info.buffer_size = buffer_.host.size();
+        info.domain[0] = static_cast<std::uint8_t>(command);
+        return info;
+    }
+
+    void on_ocall(wire::OcallFrame& frame) override {
+        ++ocalls;
+        auto result = wire::OcallResult::ok;
+        if (frame.number == wire::OcallNumber::send) {
+            const Bytes message = buffer_.host.first(static_cast<std::size_t>(frame.size));
+            sent.emplace_back(message.begin(), message.end());
+        } else if (frame.number == wire::OcallNumber::receive) {
+            if (to_receive.empty()) {
+                result = wire::OcallResult::stop;
+            } else {
+                const auto message = to_receive.front();
+                to_receive.pop_front();
+                std::memcpy(buffer_.host.data(), message.data(), message.size());
+                frame.size = message.size() + lie;
+            }
+        }
+        frame.result = static_cast<std::uint32_t>(result);
+    }
+
+    template <WireStruct T>
+    void queue(const T& message) {
+        const Bytes bytes = bytes_of(message);
+        to_receive.emplace_back(bytes.begin(), bytes.end());
+    }
+
+    std::deque<std::vector<std::uint8_t>> to_receive;
+    std::vector<std::vector<std::uint8_t>> sent;
+    int ocalls = 0;
+    std::uint64_t lie = 0;  // added to each received size
+
+  private:
+    Enclave& enclave_;
+    SharedMemory ring_;
+    SharedMemory frame_;
+    SharedMemory buffer_;
+};
+
+TEST_F(LoaderTest, a_signed_enclave_loads_and_says_who_it_is) {
+    const auto enclave = load();
+    EXPECT_EQ(enclave->identity().mrenclave, sigstruct_.enclavehash);
+    EXPECT_EQ(enclave->identity().mrsigner, mrsigner(sigstruct_));
+    EXPECT_EQ(enclave->identity().attributes.flags, kAttributeInit | kAttributeMode64);
+    EXPECT_EQ(enclave->identity().attributes.xfrm, 7u);
+    EXPECT_TRUE(
+        enclave->protection().starts_with("SOFTWARE SGX: no protection from this host's "
+                                          "root"))
+        << enclave->protection();
+}
+
+TEST_F(LoaderTest, messages_make_the_round_trip_through_ocalls) {
+    const auto enclave = load();
+    Host host{*enclave};
+    for (std::uint8_t i = 0; i < 200; ++i)
+        host.to_receive.push_back(std::vector<std::uint8_t>(i * 300u, i));
+    const auto expected = host.to_receive;
+    EXPECT_EQ(host.run(TestCommand::echo), EnclaveResult::stopped);
+    EXPECT_EQ(std::deque(host.sent.begin(), host.sent.end()), expected);
+    EXPECT_EQ(host.ocalls, 401);
+}
+
+TEST_F(LoaderTest, the_runtime_keeps_its_promises_to_the_program) {
+    const auto enclave = load();
+    Host host{*enclave};
+    EXPECT_EQ(host.run(TestCommand::self_test), EnclaveResult::ok);
+    // And a second ECALL finds everything as the first did.
+    EXPECT_EQ(host.run(TestCommand::self_test), EnclaveResult::ok);
+}
+
+TEST_F(LoaderTest, a_report_verifies_for_its_target_on_its_machine_only) {
+    const auto enclave = load();
+    Host host{*enclave};
+    TargetInfo target{};
+    target.measurement = {1, 2, 3};
+    target.attributes = {kAttributeInit | kAttributeMode64, 3};
+    host.queue(target);
+    ASSERT_EQ(host.run(TestCommand::report), EnclaveResult::ok);
+    ASSERT_EQ(host.sent.size(), 1u);
+    const Report report = *Reader{host.sent[0]}.take<Report>();
+    EXPECT_EQ(report.body.mrenclave, enclave->identity().mrenclave);
+    EXPECT_EQ(report.body.mrsigner, enclave->identity().mrsigner);
+    EXPECT_EQ(report.body.report_data[63], 0x5a);
+
+    const soft::SoftPlatform machine{soft::load_or_create_fuse_key(request_.fuse_key).value()};
+    EXPECT_TRUE(machine.verify_report(report, target));
+    TargetInfo other = target;
+    other.measurement[0] ^= 1;
+    EXPECT_FALSE(machine.verify_report(report, other));
+    other = target;
+    other.attributes.flags |= kAttributeDebug;
+    EXPECT_FALSE(machine.verify_report(report, other));
+    Report forged = report;
+    forged.body.isvsvn = 9;
+    EXPECT_FALSE(machine.verify_report(forged, target));
+    const soft::SoftPlatform elsewhere{
+        soft::load_or_create_fuse_key(directory_ / "another.key").value()};
+    EXPECT_FALSE(elsewhere.verify_report(report, target));
+}
+
+TEST_F(LoaderTest, seal_keys_follow_their_policy) {
+    const auto key = [this](std::uint16_t policy) {
+        const auto enclave = load();
+        Host host{*enclave};
+        host.queue(policy);
+        EXPECT_EQ(host.run(TestCommand::seal_key), EnclaveResult::ok);
+        return host.sent.at(0);
+    };
+    const auto for_enclave = key(kKeyPolicyMrenclave);
+    const auto for_signer = key(kKeyPolicyMrsigner);
+    EXPECT_NE(for_enclave, for_signer);
+    EXPECT_EQ(key(kKeyPolicyMrenclave), for_enclave);
+
+    ImageOptions next_version = options_;
+    next_version.label = "the next version";
+    sign(next_version);
+    EXPECT_NE(key(kKeyPolicyMrenclave), for_enclave);
+    EXPECT_EQ(key(kKeyPolicyMrsigner), for_signer);
+
+    SigningOptions debug;
+    debug.debug = true;
+    sign(next_version, debug);
+    EXPECT_NE(key(kKeyPolicyMrsigner), for_signer);
+
+    request_.fuse_key = directory_ / "another.key";
+    sign(options_);
+    EXPECT_NE(key(kKeyPolicyMrenclave), for_enclave);
+}
+
+TEST_F(LoaderTest, the_enclave_sees_the_configuration_that_was_signed) {
+    const auto enclave = load();
+    Host host{*enclave};
+    ASSERT_EQ(host.run(TestCommand::send_config), EnclaveResult::ok);
+    const auto config = *Reader{host.sent.at(0)}.take<wire::MeasuredConfig>();
+    EXPECT_EQ(config.authority_key, options_.authority_key);
+    EXPECT_STREQ(config.label.data(), "test");
+}
+
+struct Crime {
+    std::string name;
+    TestCommand command;
+    int signal;
+};
+class CrimeTest : public LoaderTest, public testing::WithParamInterface<Crime> {};
+
+TEST_P(CrimeTest, ends_the_enclave_with_the_reason_and_the_place) {
+    const auto enclave = load();
+    Host host{*enclave};
+    const auto result = host.run(GetParam().command);
+    ASSERT_FALSE(result.has_value());
+    EXPECT_EQ(result.error().cause, EnclaveLoss::Cause::fault) << text(result.error());
+    EXPECT_EQ(result.error().signal, GetParam().signal) << text(result.error());
+    EXPECT_LT(result.error().offset, EnclaveImage::build(elf_)->layout().image_end);
+    const auto again = host.run(TestCommand::nothing);
+    ASSERT_FALSE(again.has_value());
+    EXPECT_EQ(again.error().cause, EnclaveLoss::Cause::not_loaded);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Of, CrimeTest,
+    testing::Values(Crime{"a_system_call", TestCommand::system_call, SIGSYS},
+                    Crime{"reading_the_time_stamp", TestCommand::time_stamp, SIGSEGV},
+                    Crime{"a_null_pointer", TestCommand::null_pointer, SIGSEGV},
+                    Crime{"writing_to_code", TestCommand::write_code, SIGSEGV},
+                    Crime{"running_out_of_stack", TestCommand::exhaust_stack, SIGSEGV}),
+    [](const testing::TestParamInfo<Crime>& crime) { return crime.param.name; });
+
+TEST_F(LoaderTest, exhausted_memory_leaves_the_enclave_for_good) {
+    const auto enclave = load();
+    Host host{*enclave};
+    EXPECT_EQ(host.run(TestCommand::exhaust_heap), EnclaveResult::out_of_memory);
+    const auto again = host.run(TestCommand::nothing);
+    ASSERT_FALSE(again.has_value());
+    EXPECT_EQ(again.error().cause, EnclaveLoss::Cause::not_loaded);
+}
+
+TEST_F(LoaderTest, killing_an_enclave_ends_its_call) {
+    const auto enclave = load();
+    class Killer : public Host {
+      public:
+        explicit Killer(Enclave& enclave) : Host{enclave}, enclave_{enclave} {}
+        void on_ocall(wire::OcallFrame& frame) override {
+            enclave_.kill();
+            Host::on_ocall(frame);
+        }
+
+      private:
+        Enclave& enclave_;
+    } host{*enclave};
+    const auto result = host.run(TestCommand::echo);
+    ASSERT_FALSE(result.has_value());
+    EXPECT_EQ(result.error().cause, EnclaveLoss::Cause::killed) << text(result.error());
+}
+
+TEST_F(LoaderTest, an_enclave_that_never_comes_back_can_be_killed_from_another_thread) {
+    const auto enclave = load();
+    Host host{*enclave};
+    std::thread killer{[&] { enclave->kill(); }};
+    const auto result = host.run(TestCommand::loop);
+    killer.join();
+    ASSERT_FALSE(result.has_value());
+    EXPECT_EQ(result.error().cause, EnclaveLoss::Cause::killed) << text(result.error());
+}
+
+TEST_F(LoaderTest, start_info_that_points_into_the_enclave_is_refused) {
+    const auto enclave = load();
+    Host host{*enclave};
+    // The enclave's base is a secret of its process, but not from whom it asks: it tells.
+    const wire::StartInfo good = host.start_info(TestCommand::nothing);
+    EXPECT_EQ(host.run(good), EnclaveResult::ok);
+    const auto expect_refused = [&](auto change) {
+        wire::StartInfo bad = good;
+        change(bad);
+        EXPECT_EQ(host.run(bad), EnclaveResult::bad_argument);
+    };
+    expect_refused([](auto& info) { info.ring = 0; });
+    expect_refused([](auto& info) { info.ring += 8; });
+    expect_refused([](auto& info) { info.ring = ~std::uint64_t{0xfff}; });
+    expect_refused([](auto& info) { info.ocall_frame += 1; });
+    expect_refused([](auto& info) { info.ocall_frame = 0; });
+    expect_refused([](auto& info) { info.buffer = ~std::uint64_t{0}; });
+    expect_refused([](auto& info) { info.buffer_size = wire::kMinOcallBuffer - 1; });
+    expect_refused([](auto& info) { info.buffer_size = ~std::uint64_t{0}; });
+}
+
+TEST_F(LoaderTest, no_range_that_touches_the_enclave_passes_for_outside) {
+    const auto enclave = load();
+    Host host{*enclave};
+    const std::uint64_t size = EnclaveImage::build(elf_)->layout().elrange_size;
+    const auto outside = [&](std::uint64_t from_base, std::uint64_t length) {
+        host.queue(soft::TestRange{.from_base = from_base, .size = length});
+        return host.run(TestCommand::judge_range) == EnclaveResult::ok;
+    };
+    EXPECT_TRUE(outside(size, 1));
+    EXPECT_TRUE(outside(size, 4096));
+    EXPECT_TRUE(outside(-std::uint64_t{4096}, 4096));
+    EXPECT_FALSE(outside(-std::uint64_t{4096}, 4097));
+    EXPECT_FALSE(outside(0, 1));
+    EXPECT_FALSE(outside(size - 1, 1));
+    EXPECT_FALSE(outside(size - 1, 2));
+    EXPECT_FALSE(outside(-std::uint64_t{4096}, size + 8192));
+    EXPECT_FALSE(outside(size, ~std::uint64_t{0}));  // wraps around
+    EXPECT_FALSE(outside(size, 0));
+    std::mt19937_64 random{7};
+    for (int i = 0; i < 200; ++i)
+        EXPECT_FALSE(outside(random() % size, 1 + random() % (2 * size)));
+}
+
+TEST_F(LoaderTest, a_host_that_lies_about_sizes_gets_nothing_copied) {
+    const auto enclave = load();
+    Host host{*enclave};
+    host.to_receive.push_back({1, 2, 3});
+    host.lie = std::uint64_t{1} << 40;
+    EXPECT_EQ(host.run(TestCommand::echo), EnclaveResult::stopped);
+    EXPECT_TRUE(host.sent.empty());
+}
+
+TEST_F(LoaderTest, a_changed_signature_is_refused) {
+    const Sigstruct good = sigstruct_;
+    sigstruct_.enclavehash[0] ^= 1;
+    store();
+    EXPECT_NE(refusal().find("SIGSTRUCT.SIGNATURE does not verify"), std::string::npos)
+        << refusal();
+    sigstruct_ = good;
+    sigstruct_.q2[0] ^= 1;
+    store();
+    EXPECT_NE(refusal().find("SIGSTRUCT.Q2"), std::string::npos) << refusal();
+}
+
+TEST_F(LoaderTest, a_changed_page_is_refused) {
+    // A byte of code, not of the tables that the parser looks at.
+    elf_[0x3000 + 0x200] ^= 1;
+    store();
+    EXPECT_NE(refusal().find("SIGSTRUCT.ENCLAVEHASH"), std::string::npos) << refusal();
+}
+
+TEST_F(LoaderTest, files_that_are_no_enclave_get_one_sentence) {
+    std::vector<std::uint8_t> whole = elf_;
+    elf_.resize(elf_.size() / 2);
+    store();
+    EXPECT_NE(refusal().find("cut off"), std::string::npos) << refusal();
+    elf_ = {'n', 'o'};
+    store();
+    EXPECT_NE(refusal().find("not an ELF file"), std::string::npos) << refusal();
+    elf_ = contents_of(SGM_TEST_ENCLAVE);
+    store();
+    EXPECT_NE(refusal().find("not signed yet"), std::string::npos) << refusal();
+    elf_ = whole;
+    store();
+    std::filesystem::resize_file(request_.sigstruct, 1000);
+    EXPECT_NE(refusal().find("1808 bytes"), std::string::npos) << refusal();
+    std::filesystem::remove(request_.sigstruct);
+    EXPECT_NE(refusal().find("No such file"), std::string::npos) << refusal();
+}
+
+TEST_F(LoaderTest, state_that_this_cpu_has_not_is_refused) {
+    SigningOptions signing;
+    signing.xfrm = 3 | std::uint64_t{1} << 62;
+    sign(options_, signing);
+    EXPECT_NE(refusal().find("XFRM"), std::string::npos) << refusal();
+}
+
+TEST_F(LoaderTest, a_missing_monitor_is_named) {
+    request_.monitor = directory_ / "nowhere";
+    EXPECT_NE(refusal().find("nowhere"), std::string::npos) << refusal();
+}
+
+TEST_F(LoaderTest, a_fuse_key_that_others_may_read_is_refused) {
+    (void)load();
+    struct stat status{};
+    ASSERT_EQ(::stat(request_.fuse_key.c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 07777, 0600u);
+    EXPECT_EQ(status.st_size, 16);
+    ::chmod(request_.fuse_key.c_str(), 0644);
+    EXPECT_NE(refusal().find("chmod 600"), std::string::npos) << refusal();
+}
+
+TEST_F(LoaderTest, memory_is_shared_before_the_first_run_only) {
+    const auto enclave = load();
+    Host host{*enclave};
+    const int descriptor = ::memfd_create("short", MFD_CLOEXEC);
+    EXPECT_FALSE(enclave->share(descriptor, 4096).has_value());
+    ::close(descriptor);
+    EXPECT_EQ(host.run(TestCommand::nothing), EnclaveResult::ok);
+    EXPECT_FALSE(enclave->allocate(4096).has_value());
+}
+
+TEST_F(LoaderTest, the_device_is_not_promised) {
+    const auto enclave = load_enclave(Platform::device, request_);
+    ASSERT_FALSE(enclave.has_value());
+    EXPECT_NE(enclave.error().find("/dev/sgx_enclave"), std::string::npos);
+    EXPECT_EQ(parse_platform("soft"), Platform::software);
+    EXPECT_FALSE(parse_platform("hard").has_value());
+}
+
+}  // namespace
+}  // namespace sgm::sgx
