@@ -23,7 +23,9 @@ void aes_gcm_dec_256_avx_gen4(const gcm_key_data* schedule, gcm_context_data* co
                               std::uint64_t aad_size, std::uint8_t* tag, std::uint64_t tag_size);
 
 // Asked for by IPSec_MB's imb_get_strerror, which nothing here calls: the linker drops both.
-const char* strerror(int) { return ""; }
+const char* strerror(int) {
+    return "";
+}
 }
 
 namespace sgm::crypto::ipsec_mb {
