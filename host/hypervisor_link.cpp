@@ -31,9 +31,8 @@ long futex(std::uint32_t* word, int operation, std::uint32_t value, const timesp
 }
 
 bool send_ring(int socket, int ring_descriptor) {
-    const wire::RingHello hello{.magic = wire::kOpMagic,
-                                .version = wire::kProtocolVersion,
-                                .size = wire::kRingSize};
+    const wire::RingHello hello{
+        .magic = wire::kOpMagic, .version = wire::kProtocolVersion, .size = wire::kRingSize};
     iovec part{.iov_base = const_cast<wire::RingHello*>(&hello), .iov_len = sizeof(hello)};
     alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
     msghdr message{};
@@ -73,8 +72,7 @@ std::expected<std::unique_ptr<HypervisorLink>, std::string> HypervisorLink::crea
         std::move(socket_path), descriptor, static_cast<wire::RingHeader*>(memory)));
 }
 
-HypervisorLink::HypervisorLink(std::string socket_path, int ring_descriptor,
-                               wire::RingHeader* ring)
+HypervisorLink::HypervisorLink(std::string socket_path, int ring_descriptor, wire::RingHeader* ring)
     : socket_path_{std::move(socket_path)}, ring_descriptor_{ring_descriptor}, ring_{ring} {}
 
 HypervisorLink::~HypervisorLink() {

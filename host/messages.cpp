@@ -3,13 +3,12 @@
 
 #include <httplib.h>
 
-#include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "wire/attestation.hpp"
 #include "wire/bytes.hpp"
 #include "wire/enclave_abi.hpp"
+#include "wire/fixed_text.hpp"
 #include "wire/owner.hpp"
 
 namespace sgm::host {
@@ -29,7 +28,9 @@ void push_bounded(std::deque<Message>& queue, Message message) {
     queue.push_back(std::move(message));
 }
 
-Message to_message(const std::string& body) { return {body.begin(), body.end()}; }
+Message to_message(const std::string& body) {
+    return {body.begin(), body.end()};
+}
 
 }  // namespace
 
@@ -37,8 +38,8 @@ std::optional<Message> AuthorityClient::attest(const Message& evidence) const {
     httplib::Client client{url_};
     client.set_connection_timeout(kConnectTimeout);
     client.set_read_timeout(kAuthorityTimeout);
-    const auto response = client.Post(
-        "/v1/attest", reinterpret_cast<const char*>(evidence.data()), evidence.size(), kBinary);
+    const auto response = client.Post("/v1/attest", reinterpret_cast<const char*>(evidence.data()),
+                                      evidence.size(), kBinary);
     if (!response) return std::nullopt;
 
     wire::AuthorityReply reply{};
@@ -47,8 +48,7 @@ std::optional<Message> AuthorityClient::attest(const Message& evidence) const {
         response->status == 200 && body.size() == sizeof(wire::SignedAttestationResult);
     reply.accepted = accepted ? 1 : 0;
     if (!accepted) {
-        std::memcpy(reply.reason.data(), body.data(),
-                    std::min(body.size(), reply.reason.size() - 1));
+        wire::set_text(reply.reason, body);
     }
     const Bytes head = bytes_of(reply);
     Message out{head.begin(), head.end()};
@@ -137,7 +137,8 @@ void OwnerRelay::fetch() {
         }
         const auto response = client.Get(path);
         if (response && response->status == 204) continue;
-        if (!response || response->status != 200 || response->body.size() > wire::kMaxOwnerMessage) {
+        if (!response || response->status != 200 ||
+            response->body.size() > wire::kMaxOwnerMessage) {
             if (!pause()) return;
             continue;
         }

@@ -16,7 +16,7 @@
 
 namespace sgm::ids {
 
-enum class OutsideError {
+enum class EnvironmentError {
     nothing,      // the time passed and nothing came
     unreachable,  // the peer cannot be reached now
     too_large,    // the message does not fit the buffer
@@ -24,52 +24,52 @@ enum class OutsideError {
     no_report,    // EREPORT failed
 };
 
-[[nodiscard]] constexpr std::string_view text(OutsideError error) {
+[[nodiscard]] constexpr std::string_view text(EnvironmentError error) {
     switch (error) {
-        case OutsideError::nothing: return "nothing came in time";
-        case OutsideError::unreachable: return "it cannot be reached";
-        case OutsideError::too_large: return "the message is too large";
-        case OutsideError::stopped: return "the host asked to stop";
-        case OutsideError::no_report: return "the CPU gave no report";
+        case EnvironmentError::nothing: return "nothing came in time";
+        case EnvironmentError::unreachable: return "it cannot be reached";
+        case EnvironmentError::too_large: return "the message is too large";
+        case EnvironmentError::stopped: return "the host asked to stop";
+        case EnvironmentError::no_report: return "the CPU gave no report";
     }
     return "unknown";
 }
 
-class Outside {
+class Environment {
   public:
-    virtual ~Outside() = default;
+    virtual ~Environment() = default;
 
     // One sgm_op: `call` is an OpHeader and its payload; the reply, of any content, is copied
     // into `reply`. Returns its size.
-    [[nodiscard]] virtual std::expected<std::size_t, OutsideError> call_hypervisor(
+    [[nodiscard]] virtual std::expected<std::size_t, EnvironmentError> call_hypervisor(
         Bytes call, MutableBytes reply) = 0;
 
-    [[nodiscard]] virtual std::expected<void, OutsideError> send(wire::Peer peer,
-                                                                 Bytes message) = 0;
+    [[nodiscard]] virtual std::expected<void, EnvironmentError> send(wire::Peer peer,
+                                                                     Bytes message) = 0;
 
     // The next message from `peer`, waiting at most `wait_ns`; its size.
-    [[nodiscard]] virtual std::expected<std::size_t, OutsideError> receive(
+    [[nodiscard]] virtual std::expected<std::size_t, EnvironmentError> receive(
         wire::Peer peer, std::uint64_t wait_ns, MutableBytes into) = 0;
 
     // Comes back when a message from the owner may be there, or after `wait_ns`. The host decides
     // how long that really takes: nothing may depend on it but the owner's patience.
-    [[nodiscard]] virtual std::expected<void, OutsideError> wait(std::uint64_t wait_ns) = 0;
+    [[nodiscard]] virtual std::expected<void, EnvironmentError> wait(std::uint64_t wait_ns) = 0;
 
     // A REPORT (432 bytes) for the quoting enclave, over `report_data`.
-    [[nodiscard]] virtual std::expected<std::array<std::uint8_t, 432>, OutsideError> report(
+    [[nodiscard]] virtual std::expected<std::array<std::uint8_t, 432>, EnvironmentError> report(
         const std::array<std::uint8_t, 64>& report_data) = 0;
 
     // One line for the host's log. Never guest data.
     void log(std::string_view line) {
         // The log is a courtesy: a host that drops it loses only its own help.
-        static_cast<void>(
-            send(wire::Peer::log, {reinterpret_cast<const std::uint8_t*>(line.data()), line.size()}));
+        static_cast<void>(send(wire::Peer::log,
+                               {reinterpret_cast<const std::uint8_t*>(line.data()), line.size()}));
     }
 
   protected:
-    Outside() = default;
-    Outside(const Outside&) = default;
-    Outside& operator=(const Outside&) = default;
+    Environment() = default;
+    Environment(const Environment&) = default;
+    Environment& operator=(const Environment&) = default;
 };
 
 }  // namespace sgm::ids

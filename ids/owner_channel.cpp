@@ -21,16 +21,16 @@ std::expected<IdsKeyPairs, crypto::Error> IdsKeyPairs::generate() {
     return IdsKeyPairs{std::move(*signing), std::move(*sealing)};
 }
 
-OwnerChannel::OwnerChannel(Outside& outside, const IdsKeyPairs& keys, const wire::Uuid& domain,
-                           const wire::BootId& boot)
-    : outside_{outside},
+OwnerChannel::OwnerChannel(Environment& environment, const IdsKeyPairs& keys,
+                           const wire::Uuid& domain, const wire::BootId& boot)
+    : environment_{environment},
       keys_{keys},
       domain_{domain},
       boot_{boot},
       buffer_(wire::kMaxOwnerMessage) {}
 
-std::expected<void, OutsideError> OwnerChannel::send(wire::OwnerKind kind, Bytes payload) {
-    if (!owner_) return std::unexpected(OutsideError::unreachable);
+std::expected<void, EnvironmentError> OwnerChannel::send(wire::OwnerKind kind, Bytes payload) {
+    if (!owner_) return std::unexpected(EnvironmentError::unreachable);
     const wire::OwnerHeader header{.magic = wire::kOwnerMagic,
                                    .version = 1,
                                    .domain = domain_,
@@ -39,13 +39,12 @@ std::expected<void, OutsideError> OwnerChannel::send(wire::OwnerKind kind, Bytes
                                    .encapsulation = {},
                                    .size = 0,
                                    .reserved = 0};
-    const auto message =
-        seal_owner_message(header, kind, payload, keys_.signing, owner_->sealing);
-    if (!message) return std::unexpected(OutsideError::too_large);
+    const auto message = seal_owner_message(header, kind, payload, keys_.signing, owner_->sealing);
+    if (!message) return std::unexpected(EnvironmentError::too_large);
     // Numbered before it is handed over: a message that the host drops leaves a gap that the
     // owner sees.
     ++sent_;
-    return outside_.send(wire::Peer::owner, *message);
+    return environment_.send(wire::Peer::owner, *message);
 }
 
 std::optional<OwnerChannel::Command> OwnerChannel::open(Bytes message) {
@@ -59,11 +58,12 @@ std::optional<OwnerChannel::Command> OwnerChannel::open(Bytes message) {
     return Command{opened->kind, std::move(opened->payload)};
 }
 
-std::expected<std::optional<OwnerChannel::Command>, OutsideError> OwnerChannel::receive() {
+std::expected<std::optional<OwnerChannel::Command>, EnvironmentError> OwnerChannel::receive() {
     if (!owner_) return std::nullopt;
     for (int i = 0; i < kMaxForeignMessages; ++i) {
-        const auto size = outside_.receive(wire::Peer::owner, 0, buffer_);
-        if (!size && size.error() == OutsideError::stopped) return std::unexpected(size.error());
+        const auto size = environment_.receive(wire::Peer::owner, 0, buffer_);
+        if (!size && size.error() == EnvironmentError::stopped)
+            return std::unexpected(size.error());
         if (!size) return std::nullopt;
         if (auto command = open(Bytes{buffer_}.first(*size))) return command;
     }

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "crypto/keys.hpp"
-#include "ids/outside.hpp"
+#include "ids/environment.hpp"
 #include "wire/owner.hpp"
 
 namespace sgm::ids {
@@ -31,29 +31,29 @@ class OwnerChannel final {
         std::vector<std::uint8_t> payload;  // signed by the owner, still parsed totally
     };
 
-    OwnerChannel(Outside& outside, const IdsKeyPairs& keys, const wire::Uuid& domain,
+    OwnerChannel(Environment& environment, const IdsKeyPairs& keys, const wire::Uuid& domain,
                  const wire::BootId& boot);
 
     // From a verified attestation result. Until it is called nothing is sent and nothing taken.
     void set_owner(const wire::OwnerKeys& owner) { owner_ = owner; }
 
     // Error: unreachable (no owner yet, or the host cannot take it now), too_large, stopped.
-    [[nodiscard]] std::expected<void, OutsideError> send(wire::OwnerKind kind, Bytes payload);
+    [[nodiscard]] std::expected<void, EnvironmentError> send(wire::OwnerKind kind, Bytes payload);
 
     // The next command that is truly the owner's. Others (forged, replayed, for another start or
     // VM) are dropped. nullopt: nothing there.
-    [[nodiscard]] std::expected<std::optional<Command>, OutsideError> receive();
+    [[nodiscard]] std::expected<std::optional<Command>, EnvironmentError> receive();
 
   private:
     [[nodiscard]] std::optional<Command> open(Bytes message);
 
-    Outside& outside_;
+    Environment& environment_;
     const IdsKeyPairs& keys_;
     wire::Uuid domain_;
     wire::BootId boot_;
     std::optional<wire::OwnerKeys> owner_;
-    std::uint64_t sent_ = 0;     // sequence of the last message out
-    std::uint64_t taken_ = 0;    // highest sequence taken in
+    std::uint64_t sent_ = 0;   // sequence of the last message out
+    std::uint64_t taken_ = 0;  // highest sequence taken in
     std::vector<std::uint8_t> buffer_;
 };
 

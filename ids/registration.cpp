@@ -7,6 +7,7 @@
 #include "crypto/hash.hpp"
 #include "crypto/hpke.hpp"
 #include "crypto/random.hpp"
+#include "wire/fixed_text.hpp"
 #include "wire/ring.hpp"
 #include "wire/status_text.hpp"
 
@@ -25,14 +26,15 @@ Failed fail(RegistrationError error, std::string_view detail = {}) {
     return Failed{RegistrationFailure{error, std::string{detail}}};
 }
 
-Failed fail(RegistrationError error, OutsideError cause) {
-    if (cause == OutsideError::stopped) return fail(RegistrationError::stopped);
+Failed fail(RegistrationError error, EnvironmentError cause) {
+    if (cause == EnvironmentError::stopped) return fail(RegistrationError::stopped);
     return fail(error, text(cause));
 }
 
 // One call in the clear: header and payload out, payload of the reply back, inside `reply`.
-std::expected<Bytes, RegistrationFailure> plain_call(Outside& outside, wire::Command command,
-                                                     Bytes payload, MutableBytes reply) {
+std::expected<Bytes, RegistrationFailure> plain_call(Environment& environment,
+                                                     wire::Command command, Bytes payload,
+                                                     MutableBytes reply) {
     std::vector<std::uint8_t> call(sizeof(wire::OpHeader) + payload.size());
     Writer writer{call};
     writer.put(wire::OpHeader{.magic = wire::kOpMagic,
@@ -41,7 +43,7 @@ std::expected<Bytes, RegistrationFailure> plain_call(Outside& outside, wire::Com
                               .size = static_cast<std::uint32_t>(payload.size()),
                               .status = 0});
     writer.put_bytes(payload);
-    const auto size = outside.call_hypervisor(writer.written(), reply);
+    const auto size = environment.call_hypervisor(writer.written(), reply);
     if (!size) return fail(RegistrationError::hypervisor_silent, size.error());
     Reader reader{Bytes{reply}.first(*size)};
     const auto header = reader.take<wire::OpHeader>();
@@ -89,16 +91,16 @@ std::expected<SealedSecret, RegistrationFailure> seal_secret(const wire::Identit
 
 // Step 2: the quote over the binding's digest.
 std::expected<std::vector<std::uint8_t>, RegistrationFailure> get_quote(
-    Outside& outside, const wire::Digest& binding_digest) {
+    Environment& environment, const wire::Digest& binding_digest) {
     std::array<std::uint8_t, 64> report_data{};
     std::copy(binding_digest.begin(), binding_digest.end(), report_data.begin());
-    const auto report = outside.report(report_data);
+    const auto report = environment.report(report_data);
     if (!report) return fail(RegistrationError::no_report, report.error());
-    if (const auto sent = outside.send(wire::Peer::quoting, *report); !sent) {
+    if (const auto sent = environment.send(wire::Peer::quoting, *report); !sent) {
         return fail(RegistrationError::no_quote, sent.error());
     }
     std::vector<std::uint8_t> quote(wire::kMaxQuoteSize);
-    const auto size = outside.receive(wire::Peer::quoting, kQuoteWait, quote);
+    const auto size = environment.receive(wire::Peer::quoting, kQuoteWait, quote);
     if (!size) return fail(RegistrationError::no_quote, size.error());
     quote.resize(*size);
     return quote;
@@ -106,7 +108,7 @@ std::expected<std::vector<std::uint8_t>, RegistrationFailure> get_quote(
 
 // Step 3: the authority's word, not yet verified.
 std::expected<wire::SignedAttestationResult, RegistrationFailure> ask_authority(
-    Outside& outside, const SealedSecret& sealed, Bytes quote) {
+    Environment& environment, const SealedSecret& sealed, Bytes quote) {
     std::vector<std::uint8_t> evidence(sizeof(wire::EvidenceHeader) + quote.size());
     Writer writer{evidence};
     writer.put(wire::EvidenceHeader{.magic = wire::kEvidenceMagic,
@@ -116,20 +118,18 @@ std::expected<wire::SignedAttestationResult, RegistrationFailure> ask_authority(
                                     .quote_size = static_cast<std::uint32_t>(quote.size()),
                                     .reserved = 0});
     writer.put_bytes(quote);
-    if (const auto sent = outside.send(wire::Peer::authority, writer.written()); !sent) {
+    if (const auto sent = environment.send(wire::Peer::authority, writer.written()); !sent) {
         return fail(RegistrationError::authority_silent, sent.error());
     }
     std::array<std::uint8_t, sizeof(wire::AuthorityReply) + sizeof(wire::SignedAttestationResult)>
         reply{};
-    const auto size = outside.receive(wire::Peer::authority, kAuthorityWait, reply);
+    const auto size = environment.receive(wire::Peer::authority, kAuthorityWait, reply);
     if (!size) return fail(RegistrationError::authority_silent, size.error());
     Reader reader{Bytes{reply}.first(*size)};
     const auto verdict = reader.take<wire::AuthorityReply>();
     if (!verdict) return fail(RegistrationError::authority_silent, "its reply is cut short");
     if (verdict->accepted != 1) {
-        const auto end = std::find(verdict->reason.begin(), verdict->reason.end(), '\0');
-        return fail(RegistrationError::refused_by_authority,
-                    std::string_view{verdict->reason.begin(), end});
+        return fail(RegistrationError::refused_by_authority, wire::get_text(verdict->reason));
     }
     const auto result = reader.take<wire::SignedAttestationResult>();
     if (!result) return fail(RegistrationError::bad_attestation, "it is cut short");
@@ -193,14 +193,14 @@ std::string describe(const RegistrationFailure& failure) {
     return out;
 }
 
-std::expected<Registered, RegistrationFailure> register_ids(Outside& outside,
+std::expected<Registered, RegistrationFailure> register_ids(Environment& environment,
                                                             const wire::SigningKey& authority,
                                                             const wire::Uuid& domain,
                                                             const wire::IdsKeys& ids) {
     if (authority == wire::SigningKey{}) return fail(RegistrationError::no_authority);
 
     std::vector<std::uint8_t> reply(wire::kRingMaxReply);
-    const auto identity_reply = plain_call(outside, wire::Command::identity, {}, reply);
+    const auto identity_reply = plain_call(environment, wire::Command::identity, {}, reply);
     if (!identity_reply) return Failed{identity_reply.error()};
     const auto identity = Reader{*identity_reply}.take<wire::Identity>();
     if (!identity) return fail(RegistrationError::hypervisor_silent, "its identity is cut short");
@@ -209,9 +209,9 @@ std::expected<Registered, RegistrationFailure> register_ids(Outside& outside,
     if (!sealed) return Failed{sealed.error()};
     const wire::Digest binding_digest = crypto::sha256(bytes_of(sealed->binding));
 
-    const auto quote = get_quote(outside, binding_digest);
+    const auto quote = get_quote(environment, binding_digest);
     if (!quote) return Failed{quote.error()};
-    const auto attestation = ask_authority(outside, *sealed, *quote);
+    const auto attestation = ask_authority(environment, *sealed, *quote);
     if (!attestation) return Failed{attestation.error()};
     if (const auto believed = verify_attestation(*attestation, authority, *sealed, binding_digest);
         !believed) {
@@ -220,13 +220,13 @@ std::expected<Registered, RegistrationFailure> register_ids(Outside& outside,
 
     const wire::RegisterRequest request{.binding = sealed->binding, .attestation = *attestation};
     const auto confirmation_reply =
-        plain_call(outside, wire::Command::open, bytes_of(request), reply);
+        plain_call(environment, wire::Command::open, bytes_of(request), reply);
     if (!confirmation_reply) return Failed{confirmation_reply.error()};
     Reader reader{*confirmation_reply};
     const auto header = reader.take<wire::SealedHeader>();
     if (!header) return fail(RegistrationError::bad_confirmation, "it is cut short");
 
-    auto session = Session::create(outside,
+    auto session = Session::create(environment,
                                    {.domain = domain,
                                     .session = header->session,
                                     .epoch = header->epoch,

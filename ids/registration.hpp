@@ -16,19 +16,19 @@
 #include <string>
 
 #include "crypto/keys.hpp"
-#include "ids/outside.hpp"
+#include "ids/environment.hpp"
 #include "ids/session.hpp"
 #include "wire/attestation.hpp"
 
 namespace sgm::ids {
 
 enum class RegistrationError {
-    no_authority,           // the measured configuration page names no authority
-    hypervisor_silent,      // no usable reply to `identity` or `register`
+    no_authority,       // the measured configuration page names no authority
+    hypervisor_silent,  // no usable reply to `identity` or `register`
     no_randomness,
-    bad_hypervisor_key,     // HPKE refused the key: low-order point
-    no_report,              // EREPORT failed
-    no_quote,               // the quoting enclave did not answer
+    bad_hypervisor_key,  // HPKE refused the key: low-order point
+    no_report,           // EREPORT failed
+    no_quote,            // the quoting enclave did not answer
     authority_silent,
     refused_by_authority,   // detail: its reason
     bad_attestation,        // the result is not the authority's word about this registration
@@ -56,7 +56,7 @@ struct Registered {
 // `authority`: from the measured configuration page. `domain`: what the host asks to watch; the
 // attestation result must say the same. `ids`: the public halves of this start's keys.
 [[nodiscard]] std::expected<Registered, RegistrationFailure> register_ids(
-    Outside& outside, const wire::SigningKey& authority, const wire::Uuid& domain,
+    Environment& environment, const wire::SigningKey& authority, const wire::Uuid& domain,
     const wire::IdsKeys& ids);
 
 }  // namespace sgm::ids

@@ -21,7 +21,7 @@ std::array<std::uint8_t, crypto::kAeadNonceSize> nonce(const std::array<std::uin
 
 }  // namespace
 
-std::unique_ptr<Session> Session::create(Outside& outside, const Parameters& parameters,
+std::unique_ptr<Session> Session::create(Environment& environment, const Parameters& parameters,
                                          const crypto::Secret<32>& secret) {
     const wire::SessionKeyInfo info{.label = wire::kSessionLabel,
                                     .domain = parameters.domain,
@@ -33,13 +33,13 @@ std::unique_ptr<Session> Session::create(Outside& outside, const Parameters& par
     crypto::wipe(extracted);
     crypto::Secret<kSessionKeysSize> keys;
     // Cannot fail: 72 bytes are far below HKDF's bound.
-    static_cast<void>(crypto::hkdf_expand(pseudo_random_key.bytes(), {bytes_of(info)},
-                                          keys.mutable_bytes()));
-    return std::unique_ptr<Session>(new Session(outside, parameters, keys.bytes()));
+    static_cast<void>(
+        crypto::hkdf_expand(pseudo_random_key.bytes(), {bytes_of(info)}, keys.mutable_bytes()));
+    return std::unique_ptr<Session>(new Session(environment, parameters, keys.bytes()));
 }
 
-Session::Session(Outside& outside, const Parameters& parameters, Bytes keys)
-    : outside_{outside},
+Session::Session(Environment& environment, const Parameters& parameters, Bytes keys)
+    : environment_{environment},
       parameters_{parameters},
       request_key_{keys.subspan<0, 32>()},
       answer_key_{keys.subspan<32, 32>()},
@@ -76,10 +76,10 @@ std::optional<Bytes> Session::open(wire::Command command, const wire::SealedHead
         header.counter != counter_ || header.size != text.size()) {
         return std::nullopt;
     }
-    const auto opened = answer_key_.open(
-        nonce(answer_salt_, counter_),
-        bytes_of(aad(command, wire::Direction::answer, counter_, header.size)), text, header.tag,
-        text);
+    const auto opened =
+        answer_key_.open(nonce(answer_salt_, counter_),
+                         bytes_of(aad(command, wire::Direction::answer, counter_, header.size)),
+                         text, header.tag, text);
     if (!opened) return std::nullopt;
     return text;
 }
@@ -124,7 +124,7 @@ std::expected<Bytes, guest::TransportError> Session::call(wire::Command command,
     if (!writer.ok() || !done) return std::unexpected(guest::TransportError::too_large);
     std::memcpy(header.data(), &sealed, sizeof(sealed));
 
-    const auto replied = outside_.call_hypervisor(writer.written(), reply_buffer_);
+    const auto replied = environment_.call_hypervisor(writer.written(), reply_buffer_);
     if (!replied) return std::unexpected(guest::TransportError::unreachable);
 
     Reader reader{Bytes{reply_buffer_}.first(*replied)};

@@ -12,7 +12,7 @@
 #include "crypto/aead.hpp"
 #include "crypto/secret.hpp"
 #include "guest/transport.hpp"
-#include "ids/outside.hpp"
+#include "ids/environment.hpp"
 #include "wire/sgm_op.hpp"
 
 namespace sgm::ids {
@@ -34,8 +34,8 @@ class Session final : public guest::Transport {
     };
 
     // Derives both directions' keys from the 32-byte session secret (wire/sgm_op.hpp,
-    // SessionKeyInfo). `outside` must outlive the session.
-    [[nodiscard]] static std::unique_ptr<Session> create(Outside& outside,
+    // SessionKeyInfo). `environment` must outlive the session.
+    [[nodiscard]] static std::unique_ptr<Session> create(Environment& environment,
                                                          const Parameters& parameters,
                                                          const crypto::Secret<32>& secret);
 
@@ -57,7 +57,7 @@ class Session final : public guest::Transport {
     [[nodiscard]] std::uint64_t clock() const { return clock_; }
 
   private:
-    Session(Outside& outside, const Parameters& parameters, Bytes keys);
+    Session(Environment& environment, const Parameters& parameters, Bytes keys);
 
     [[nodiscard]] wire::SealedAad aad(wire::Command command, wire::Direction direction,
                                       std::uint64_t counter, std::uint64_t size) const;
@@ -65,10 +65,10 @@ class Session final : public guest::Transport {
                                                                    Bytes batch);
     [[nodiscard]] std::expected<Bytes, guest::TransportError> lose(SessionEnd end,
                                                                    wire::Status status);
-    [[nodiscard]] std::optional<Bytes> open(wire::Command command,
-                                            const wire::SealedHeader& header, MutableBytes text);
+    [[nodiscard]] std::optional<Bytes> open(wire::Command command, const wire::SealedHeader& header,
+                                            MutableBytes text);
 
-    Outside& outside_;
+    Environment& environment_;
     Parameters parameters_;
     crypto::Aes256Gcm request_key_;
     crypto::Aes256Gcm answer_key_;

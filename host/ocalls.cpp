@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT
+#include "host/ocalls.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+namespace sgm::host {
+
+namespace {
+
+// The enclave never waits longer than this in one OCALL, whatever it asks for.
+constexpr std::uint64_t kMaxWaitNs = 60ull * 1'000'000'000;
+
+std::chrono::nanoseconds bounded(std::uint64_t wait_ns) {
+    return std::chrono::nanoseconds{static_cast<std::int64_t>(std::min(wait_ns, kMaxWaitNs))};
+}
+
+// The enclave's log lines are ours to print, so they may hold nothing that moves a terminal.
+std::string printable(const Message& message) {
+    std::string out{message.begin(), message.end()};
+    std::replace_if(out.begin(), out.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+    return out;
+}
+
+}  // namespace
+
+Ocalls::Ocalls(HypervisorLink& hypervisor, AuthorityClient& authority, OwnerRelay& owner,
+               Quoter quoter, Logger logger, MutableBytes buffer)
+    : hypervisor_{hypervisor},
+      authority_{authority},
+      owner_{owner},
+      quoter_{std::move(quoter)},
+      logger_{std::move(logger)},
+      buffer_{buffer} {}
+
+void Ocalls::stop() {
+    stopping_ = true;
+    owner_.stop();
+}
+
+wire::OcallResult Ocalls::send(wire::Peer peer, Message message) {
+    switch (peer) {
+        case wire::Peer::quoting: {
+            Message quote = quoter_(message);
+            if (quote.empty()) return wire::OcallResult::unreachable;
+            replies_[peer] = std::move(quote);
+            return wire::OcallResult::ok;
+        }
+        case wire::Peer::authority: {
+            replies_.erase(peer);  // an old answer is no answer to this question
+            auto reply = authority_.attest(message);
+            if (!reply) return wire::OcallResult::unreachable;
+            replies_[peer] = std::move(*reply);
+            return wire::OcallResult::ok;
+        }
+        case wire::Peer::owner: owner_.send(std::move(message)); return wire::OcallResult::ok;
+        case wire::Peer::log: logger_(printable(message)); return wire::OcallResult::ok;
+    }
+    return wire::OcallResult::unreachable;
+}
+
+wire::OcallResult Ocalls::receive(wire::Peer peer, wire::OcallFrame& frame) {
+    std::optional<Message> message;
+    if (peer == wire::Peer::owner) {
+        message = owner_.receive(bounded(frame.wait_ns));
+    } else if (auto reply = replies_.extract(peer)) {
+        message = std::move(reply.mapped());
+    }
+    if (!message || message->size() > frame.size || message->size() > buffer_.size()) {
+        frame.size = 0;
+        return wire::OcallResult::nothing;
+    }
+    std::copy(message->begin(), message->end(), buffer_.begin());
+    frame.size = message->size();
+    return wire::OcallResult::ok;
+}
+
+void Ocalls::on_ocall(wire::OcallFrame& frame) {
+    wire::OcallResult result = wire::OcallResult::stop;
+    if (!stopping_) {
+        switch (frame.number) {
+            case wire::OcallNumber::hypervisor:
+                result = hypervisor_.wake_and_wait(stopping_);
+                if (hypervisor_.last_error() != hypervisor_trouble_) {
+                    hypervisor_trouble_ = hypervisor_.last_error();
+                    logger_(hypervisor_trouble_.empty() ? "connected to the hypervisor"
+                                                        : hypervisor_trouble_);
+                }
+                break;
+            case wire::OcallNumber::send: {
+                const auto size = static_cast<std::ptrdiff_t>(
+                    std::min<std::uint64_t>(frame.size, buffer_.size()));
+                result = send(frame.peer, Message{buffer_.begin(), buffer_.begin() + size});
+                break;
+            }
+            case wire::OcallNumber::receive: result = receive(frame.peer, frame); break;
+            case wire::OcallNumber::wait:
+                result = owner_.wait(bounded(frame.wait_ns)) ? wire::OcallResult::ok
+                                                             : wire::OcallResult::nothing;
+                break;
+        }
+        if (stopping_) result = wire::OcallResult::stop;
+    }
+    frame.result = static_cast<std::uint32_t>(result);
+}
+
+}  // namespace sgm::host

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT
+#include "host/settings.hpp"
+
+#include <fmt/format.h>
+
+#include "config/file.hpp"
+#include "config/toml_file.hpp"
+
+namespace sgm::host {
+
+namespace {
+
+std::string url(config::Table& table, std::string_view key) {
+    std::string value = table.string(key);
+    if (!value.empty() && !value.starts_with("http://")) {
+        table.refuse(key, "must be http://HOST:PORT (what is carried is signed or sealed already)");
+    }
+    return value;
+}
+
+}  // namespace
+
+config::Result<Settings> load_settings(const std::filesystem::path& path) {
+    auto file = config::TomlFile::open(path);
+    if (!file) return std::unexpected(file.error());
+    config::Table root = file->root();
+    Settings settings{};
+    settings.domain = root.uuid("domain");
+    if (const auto platform = sgx::parse_platform(root.string("sgx", "auto"))) {
+        settings.platform = *platform;
+    } else {
+        root.refuse("sgx", platform.error());
+    }
+    settings.enclave = root.path("enclave");
+    settings.sigstruct = root.path("sigstruct");
+    settings.platform_directory = root.path("platform_directory", "platform");
+    settings.hypervisor_socket = root.path("hypervisor_socket").string();
+    settings.authority_url = url(root, "authority_url");
+    settings.remote_url = url(root, "remote_url");
+    settings.interval_ms = root.integer<std::uint32_t>("interval_ms", 100, 60'000, 1'000);
+    if (const auto sound = file->finish(); !sound) return std::unexpected(sound.error());
+    return settings;
+}
+
+config::Result<std::filesystem::path> write_settings(const std::filesystem::path& directory,
+                                                     const InitialSettings& initial) {
+    const std::filesystem::path path = directory / "host.toml";
+    const std::string text = fmt::format(
+        R"(# sgmonitord: loads the signed enclave with the IDS and carries its messages. Nothing here is
+# secret, and nothing that the host writes here is believed by the enclave, the hypervisor, the
+# authority or the owner. Relative paths count from this file.
+
+# The VM to watch. The authority must have enrolled it.
+domain = "{}"
+
+# auto: real SGX where it works, else software SGX, and which is said at the start.
+# device: real SGX or nothing. soft: software SGX, no protection from this host's root.
+sgx = "auto"
+
+# The signed enclave, as `sgmonitor enclave sign` wrote it.
+enclave = "{}"
+sigstruct = "{}"
+
+# Software SGX only: this machine's key and its quoting certificates.
+platform_directory = "platform"
+
+# Where the hypervisor process listens.
+hypervisor_socket = "{}"
+
+# Who approves enclaves, and who owns the VM.
+authority_url = "{}"
+remote_url = "{}"
+
+# Milliseconds between scans, and so between heartbeats: 100 to 60000. The owner's own setting
+# decides when a missing beat is an alarm.
+interval_ms = 1000
+)",
+        initial.domain, initial.enclave,
+        std::filesystem::path{initial.enclave}.replace_extension(".sig").string(),
+        initial.hypervisor_socket, initial.authority_url, initial.remote_url);
+    if (const auto made = config::make_directory(directory); !made) {
+        return std::unexpected(made.error());
+    }
+    if (const auto written = config::write_file(path, text, 0644, config::IfExists::refuse);
+        !written) {
+        return std::unexpected(written.error());
+    }
+    return path;
+}
+
+}  // namespace sgm::host

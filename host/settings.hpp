@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+// host.toml: what sgmonitord runs, and whom it carries messages for.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "config/error.hpp"
+#include "sgx/loader/loader.hpp"
+#include "wire/ids.hpp"
+
+namespace sgm::host {
+
+struct Settings {
+    wire::Uuid domain;                         // the VM to watch
+    sgx::Platform platform;                    // auto, device, soft
+    std::filesystem::path enclave;             // signed image
+    std::filesystem::path sigstruct;           // its SIGSTRUCT
+    std::filesystem::path platform_directory;  // software SGX: fuse key and quoting certificates
+    std::string hypervisor_socket;
+    std::string authority_url;
+    std::string remote_url;
+    std::uint32_t interval_ms;  // between scans
+};
+
+[[nodiscard]] config::Result<Settings> load_settings(const std::filesystem::path& path);
+
+// Writes DIR/host.toml with comments. Values that are not known yet stay for the operator.
+struct InitialSettings {
+    std::string domain;
+    std::string enclave;
+    std::string hypervisor_socket;
+    std::string authority_url;
+    std::string remote_url;
+};
+[[nodiscard]] config::Result<std::filesystem::path> write_settings(
+    const std::filesystem::path& directory, const InitialSettings& initial);
+
+}  // namespace sgm::host

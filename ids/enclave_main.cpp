@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT
+// The IDS in its enclave: the Environment made of the shared ring, the OCALLs and EREPORT.
+#include <algorithm>
+#include <optional>
+
+#include "ids/environment.hpp"
+#include "ids/watcher.hpp"
+#include "sgx/enclave/enclu.hpp"
+#include "sgx/enclave/ocall.hpp"
+#include "sgx/enclave/runtime.hpp"
+#include "sgx/enclave/untrusted.hpp"
+#include "wire/ring.hpp"
+
+namespace sgm::ids {
+
+namespace {
+
+// How often the ring is looked at before the relay is asked to wake the hypervisor: some tens of
+// microseconds, less than a wake costs. A bound in turns, because an enclave has no clock.
+constexpr int kSpinTurns = 4000;
+
+EnvironmentError to_error(enclave::OcallError error) {
+    switch (error) {
+        case enclave::OcallError::nothing: return EnvironmentError::nothing;
+        case enclave::OcallError::too_large: return EnvironmentError::too_large;
+        case enclave::OcallError::stop: return EnvironmentError::stopped;
+        case enclave::OcallError::unreachable:
+        case enclave::OcallError::ring_changed:
+        case enclave::OcallError::malformed: return EnvironmentError::unreachable;
+    }
+    return EnvironmentError::unreachable;
+}
+
+// The host and the hypervisor process both write to the ring while we read: what comes out of it
+// is copied once, here, with sizes clamped, and believed by nobody before it is opened.
+class Ring final {
+  public:
+    explicit Ring(enclave::Outside memory) : memory_{memory} {}
+
+    std::expected<std::size_t, EnvironmentError> call(Bytes call, MutableBytes reply) {
+        if (call.size() > wire::kRingMaxCall) return std::unexpected(EnvironmentError::too_large);
+        memory_.copy_out(wire::kRingCallOffset, call);
+        memory_.store(offsetof(wire::RingHeader, call_size),
+                      static_cast<std::uint32_t>(call.size()));
+        set_state(wire::RingState::call);
+        if (!spin()) {
+            const auto woken = enclave::ocall_hypervisor();
+            if (!woken) return give_up(to_error(woken.error()));
+            if (!has_reply()) return give_up(EnvironmentError::unreachable);
+        }
+        const auto size = memory_.load<std::uint32_t>(offsetof(wire::RingHeader, reply_size));
+        if (size > wire::kRingMaxReply || size > reply.size()) {
+            return give_up(EnvironmentError::too_large);
+        }
+        memory_.copy_in(wire::kRingReplyOffset, reply.first(size));
+        set_state(wire::RingState::idle);
+        return size;
+    }
+
+  private:
+    void set_state(wire::RingState state) {
+        memory_.store_release(offsetof(wire::RingHeader, state), static_cast<std::uint32_t>(state));
+    }
+    [[nodiscard]] bool has_reply() const {
+        return memory_.load_acquire(offsetof(wire::RingHeader, state)) ==
+               static_cast<std::uint32_t>(wire::RingState::reply);
+    }
+    [[nodiscard]] bool spin() const {
+        // A sleeping hypervisor will not look before it is woken.
+        if (memory_.load_acquire(offsetof(wire::RingHeader, hypervisor_asleep)) != 0) return false;
+        for (int turn = 0; turn < kSpinTurns; ++turn) {
+            if (has_reply()) return true;
+            __builtin_ia32_pause();
+        }
+        return false;
+    }
+    std::unexpected<EnvironmentError> give_up(EnvironmentError error) {
+        set_state(wire::RingState::idle);
+        return std::unexpected(error);
+    }
+
+    enclave::Outside memory_;
+};
+
+class EnclaveEnvironment final : public Environment {
+  public:
+    EnclaveEnvironment(Ring ring, const sgx::TargetInfo& quoting_target)
+        : ring_{ring}, quoting_target_{quoting_target} {}
+
+    std::expected<std::size_t, EnvironmentError> call_hypervisor(Bytes call,
+                                                                 MutableBytes reply) override {
+        return ring_.call(call, reply);
+    }
+
+    std::expected<void, EnvironmentError> send(wire::Peer peer, Bytes message) override {
+        const auto sent = enclave::send(peer, message);
+        if (!sent) return std::unexpected(to_error(sent.error()));
+        return {};
+    }
+
+    std::expected<std::size_t, EnvironmentError> receive(wire::Peer peer, std::uint64_t wait_ns,
+                                                         MutableBytes into) override {
+        const auto size = enclave::receive(peer, wait_ns, into);
+        if (!size) return std::unexpected(to_error(size.error()));
+        return *size;
+    }
+
+    std::expected<void, EnvironmentError> wait(std::uint64_t wait_ns) override {
+        const auto waited = enclave::wait(wait_ns);
+        if (!waited) return std::unexpected(to_error(waited.error()));
+        return {};
+    }
+
+    std::expected<std::array<std::uint8_t, 432>, EnvironmentError> report(
+        const std::array<std::uint8_t, 64>& report_data) override {
+        const sgx::Report report = enclave::create_report(quoting_target_, report_data);
+        std::array<std::uint8_t, 432> out{};
+        static_assert(sizeof(report) == sizeof(out));
+        std::ranges::copy(bytes_of(report), out.begin());
+        return out;
+    }
+
+  private:
+    Ring ring_;
+    sgx::TargetInfo quoting_target_;
+};
+
+}  // namespace
+
+}  // namespace sgm::ids
+
+sgm::wire::EnclaveResult sgm::enclave_main(const wire::StartInfo& start) {
+    const auto ring = enclave::Outside::at(start.ring, wire::kRingSize, alignof(wire::RingHeader));
+    const auto target = Reader{start.quoting_target}.take<sgx::TargetInfo>();
+    if (!ring || !target) return wire::EnclaveResult::bad_argument;
+    ids::EnclaveEnvironment environment{ids::Ring{*ring}, *target};
+    return ids::watch(environment, enclave::measured_config().authority_key, start.domain,
+                      start.interval_ms);
+}

@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: MIT
+#include "ids/watcher.hpp"
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "crypto/hash.hpp"
+#include "crypto/random.hpp"
+#include "detect/checks/process_rules.hpp"
+#include "detect/rules.hpp"
+#include "guest/linux/kernel.hpp"
+#include "guest/linux/tasks.hpp"
+#include "guest/memory.hpp"
+#include "ids/owner_channel.hpp"
+#include "ids/registration.hpp"
+#include "wire/fixed_text.hpp"
+#include "wire/status_text.hpp"
+
+namespace sgm::ids {
+
+namespace {
+
+constexpr std::uint64_t kMillisecond = 1'000'000;
+// Before a failed registration is tried again, and between the looks at a kernel that is not
+// understood: looking costs more than a scan.
+constexpr std::uint64_t kRetryWait = 500 * kMillisecond;
+constexpr std::uint64_t kAttachIntervals = 10;
+// Set in the id of findings that are not about the guest (detect/finding.hpp).
+constexpr std::uint64_t kSessionEvent = std::uint64_t{1} << 63;
+// Of an answer: what fits into one message to the owner.
+constexpr std::size_t kMaxAnswerRows = 16'384;
+// Commands served before the next look at the clock: an owner cannot keep scans from happening.
+constexpr int kMaxCommands = 16;
+
+class Watcher final {
+  public:
+    Watcher(Environment& environment, const wire::SigningKey& authority, const wire::Uuid& domain,
+            std::uint32_t interval_ms, IdsKeyPairs keys, const wire::BootId& boot)
+        : environment_{environment},
+          authority_{authority},
+          domain_{domain},
+          interval_ms_{interval_ms},
+          keys_{std::move(keys)},
+          owner_{environment, keys_, domain, boot} {}
+
+    wire::EnclaveResult run();
+
+  private:
+    // Each returns false when the host wants the IDS to end.
+    [[nodiscard]] bool register_anew();
+    [[nodiscard]] bool serve_owner();
+    [[nodiscard]] bool pause(std::uint64_t wait_ns);
+
+    [[nodiscard]] bool session_is_lost() const { return registered_->session->end().has_value(); }
+    void report_lost_session();
+
+    void scan();
+    [[nodiscard]] bool attach();
+    void check(const std::vector<wire::ProcessRow>& processes);
+    void beat();
+
+    void take(const OwnerChannel::Command& command);
+    void answer_processes(std::uint64_t query);
+    void take_rules(Bytes payload);
+
+    void set_state(wire::IdsState state, std::string_view reason = {});
+    void tell_owner(wire::OwnerKind kind, Bytes payload);
+
+    [[nodiscard]] std::uint64_t clock() const { return registered_->session->clock(); }
+    [[nodiscard]] std::uint64_t interval() const { return interval_ms_ * kMillisecond; }
+
+    Environment& environment_;
+    const wire::SigningKey authority_;
+    const wire::Uuid domain_;
+    const std::uint32_t interval_ms_;
+    const IdsKeyPairs keys_;
+    OwnerChannel owner_;
+
+    std::optional<Registered> registered_;
+    std::optional<guest::Memory> memory_;  // over the session in registered_
+    std::optional<guest::Kernel> kernel_;
+    std::uint64_t next_scan_ = 0;    // hypervisor clock
+    std::uint64_t next_attach_ = 0;  // hypervisor clock
+    std::uint64_t lost_sessions_ = 0;
+
+    detect::ProcessRules process_rules_;
+    std::vector<wire::CheckCoverage> coverage_;
+    wire::Heartbeat beat_{};  // what the next beat will say; filled in as things happen
+};
+
+// ---------------------------------------------------------------------------------------------
+
+wire::EnclaveResult Watcher::run() {
+    for (;;) {
+        if (!registered_ || session_is_lost() || clock() >= registered_->renew_at) {
+            if (!register_anew()) return wire::EnclaveResult::stopped;
+        }
+        if (clock() >= next_scan_) {
+            next_scan_ = clock() + interval();
+            scan();
+            if (session_is_lost()) continue;
+            beat();
+        }
+        if (!serve_owner()) return wire::EnclaveResult::stopped;
+        if (session_is_lost()) continue;
+        // The host's wait may return early or late; the hypervisor's clock says which.
+        const std::uint64_t now = clock();
+        if (!pause(next_scan_ > now ? next_scan_ - now : 0)) return wire::EnclaveResult::stopped;
+        static_cast<void>(memory_->describe());
+    }
+}
+
+bool Watcher::pause(std::uint64_t wait_ns) {
+    const auto waited = environment_.wait(wait_ns);
+    return waited || waited.error() != EnvironmentError::stopped;
+}
+
+bool Watcher::register_anew() {
+    if (registered_) {
+        if (session_is_lost()) {
+            report_lost_session();
+        } else {
+            registered_->session->close();
+        }
+    }
+    std::string last_failure;
+    for (;;) {
+        auto registered = register_ids(environment_, authority_, domain_, keys_.public_keys());
+        if (registered) {
+            registered_ = std::move(*registered);
+            memory_.emplace(*registered_->session);
+            owner_.set_owner(registered_->attestation.result.owner);
+            beat_.attestation = registered_->attestation;
+            ++beat_.registrations;
+            environment_.log(beat_.registrations == 1 ? "registered with the hypervisor"
+                                                      : "registered anew with the hypervisor");
+            if (beat_.registrations == 1) {
+                set_state(wire::IdsState::starting, "the first scan is under way");
+                beat();
+            }
+            return true;
+        }
+        if (registered.error().error == RegistrationError::stopped) return false;
+        const std::string failure = describe(registered.error());
+        if (failure != last_failure) environment_.log("registration failed: " + failure);
+        last_failure = failure;
+        if (!pause(kRetryWait)) return false;
+    }
+}
+
+// The owner learns of every session that did not end by our own will.
+void Watcher::report_lost_session() {
+    const bool tampered = registered_->session->end() == SessionEnd::tampered;
+    if (tampered) ++beat_.refused_answers;
+    wire::Finding finding{};
+    finding.hypervisor_clock = clock();
+    finding.id = kSessionEvent | ++lost_sessions_;
+    finding.state = wire::FindingState::event;
+    finding.severity = tampered ? wire::Severity::critical : wire::Severity::warning;
+    wire::set_text(finding.check, "session");
+    const std::string text =
+        tampered ? "An answer of the hypervisor was refused: it was changed, replayed or made up "
+                   "on the host. The session was closed; the IDS registers anew."
+                 : "The session with the hypervisor ended: " +
+                       std::string{wire::text(registered_->session->end_status())} +
+                       ". The IDS registers anew.";
+    wire::set_text(finding.text, text);
+    environment_.log(text);
+    tell_owner(wire::OwnerKind::finding, bytes_of(finding));
+}
+
+// ---------------------------------------------------------------------------------------------
+
+void Watcher::set_state(wire::IdsState state, std::string_view reason) {
+    beat_.state = state;
+    wire::set_text(beat_.reason, reason);
+}
+
+bool Watcher::attach() {
+    if (clock() < next_attach_) return false;
+    auto kernel = guest::Kernel::attach(*memory_);
+    if (kernel) {
+        kernel_ = std::move(*kernel);
+        wire::set_text(beat_.kernel, kernel_->release());
+        return true;
+    }
+    const guest::AttachError& error = kernel.error();
+    wire::set_text(beat_.kernel, error.release);
+    switch (error.kind) {
+        case guest::AttachError::Kind::no_kernel:
+            set_state(wire::IdsState::no_kernel, error.why);
+            break;
+        case guest::AttachError::Kind::unsupported:
+            set_state(wire::IdsState::unsupported, error.why);
+            next_attach_ = clock() + kAttachIntervals * interval();
+            break;
+        case guest::AttachError::Kind::unreadable:
+            set_state(wire::IdsState::unreadable, error.why);
+            break;
+        case guest::AttachError::Kind::memory: break;  // the session's trouble, told as such
+    }
+    return false;
+}
+
+void Watcher::scan() {
+    if (!kernel_ && !attach()) return;
+    const auto processes = guest::list_processes(*memory_, *kernel_);
+    if (!processes) {
+        if (processes.error().error == guest::Error::kernel_changed) kernel_.reset();
+        coverage_ = {
+            process_rules_.not_run(wire::CheckState::failed, guest::describe(processes.error()))};
+        return;  // no progress: the next beat shows the old scan number
+    }
+    check(*processes);
+    ++beat_.scan;
+    beat_.scan_clock = clock();
+    beat_.process_count = static_cast<std::uint32_t>(processes->size());
+    beat_.scan_digest = crypto::sha256({reinterpret_cast<const std::uint8_t*>(processes->data()),
+                                        processes->size() * sizeof(wire::ProcessRow)});
+    set_state(wire::IdsState::watching);
+}
+
+void Watcher::check(const std::vector<wire::ProcessRow>& processes) {
+    std::vector<wire::Finding> findings;
+    coverage_ = {process_rules_.run({.processes = processes, .clock = clock()}, findings)};
+    for (const wire::Finding& finding : findings) {
+        tell_owner(wire::OwnerKind::finding, bytes_of(finding));
+    }
+    beat_.open_findings = process_rules_.open_findings();
+}
+
+void Watcher::beat() {
+    ++beat_.beat;
+    beat_.hypervisor_clock = clock();
+    beat_.interval_ms = interval_ms_;
+    beat_.check_count = static_cast<std::uint32_t>(coverage_.size());
+    std::vector<std::uint8_t> payload(sizeof(beat_) +
+                                      coverage_.size() * sizeof(wire::CheckCoverage));
+    Writer writer{payload};
+    writer.put(beat_);
+    for (const wire::CheckCoverage& coverage : coverage_) {
+        writer.put(coverage);
+    }
+    tell_owner(wire::OwnerKind::heartbeat, payload);
+    beat_.previous_beat = crypto::sha256(payload);
+}
+
+void Watcher::tell_owner(wire::OwnerKind kind, Bytes payload) {
+    // A message that the host does not take leaves a gap in the sequence, which the owner sees.
+    static_cast<void>(owner_.send(kind, payload));
+}
+
+// ---------------------------------------------------------------------------------------------
+
+bool Watcher::serve_owner() {
+    for (int i = 0; i < kMaxCommands; ++i) {
+        const auto command = owner_.receive();
+        if (!command) return false;
+        if (!*command) return true;
+        take(**command);
+        if (session_is_lost()) return true;
+    }
+    return true;
+}
+
+void Watcher::take(const OwnerChannel::Command& command) {
+    Reader reader{command.payload};
+    if (command.kind == wire::OwnerKind::challenge) {
+        if (const auto challenge = reader.take<wire::Challenge>()) {
+            beat_.remote_nonce = challenge->nonce;
+        }
+    } else if (command.kind == wire::OwnerKind::query) {
+        const auto query = reader.take<wire::Query>();
+        if (query && query->kind == wire::QueryKind::processes) answer_processes(query->id);
+    } else if (command.kind == wire::OwnerKind::rules) {
+        take_rules(command.payload);
+    }
+}
+
+void Watcher::take_rules(Bytes payload) {
+    auto rules = detect::parse_rules(payload);
+    if (!rules || rules->version < beat_.rules_version) return;
+    beat_.rules_version = rules->version;
+    process_rules_.set_rules(std::move(*rules));
+    next_scan_ = 0;  // the owner waits for what they find
+}
+
+// A fresh list, not the last scan's: the owner asks about now.
+void Watcher::answer_processes(std::uint64_t query) {
+    wire::Answer answer{};
+    answer.query = query;
+    answer.status = wire::AnswerStatus::not_ready;
+    answer.row_size = sizeof(wire::ProcessRow);
+    std::vector<wire::ProcessRow> rows;
+    if (!kernel_) {
+        answer.reason = beat_.reason;
+    } else if (auto processes = guest::list_processes(*memory_, *kernel_)) {
+        rows = std::move(*processes);
+        answer.status = wire::AnswerStatus::ok;
+    } else {
+        wire::set_text(answer.reason, guest::describe(processes.error()));
+    }
+    answer.hypervisor_clock = clock();
+    answer.total_rows = static_cast<std::uint32_t>(rows.size());
+    rows.resize(std::min(rows.size(), kMaxAnswerRows));
+    answer.row_count = static_cast<std::uint32_t>(rows.size());
+    std::vector<std::uint8_t> payload(sizeof(answer) + rows.size() * sizeof(wire::ProcessRow));
+    Writer writer{payload};
+    writer.put(answer);
+    for (const wire::ProcessRow& row : rows) {
+        writer.put(row);
+    }
+    tell_owner(wire::OwnerKind::answer, payload);
+}
+
+}  // namespace
+
+wire::EnclaveResult watch(Environment& environment, const wire::SigningKey& authority,
+                          const wire::Uuid& domain, std::uint32_t interval_ms) {
+    auto keys = IdsKeyPairs::generate();
+    wire::BootId boot{};
+    if (!keys || !crypto::random_bytes(boot)) return wire::EnclaveResult::no_randomness;
+    Watcher watcher{environment,      authority, domain, std::clamp(interval_ms, 100u, 60'000u),
+                    std::move(*keys), boot};
+    return watcher.run();
+}
+
+}  // namespace sgm::ids

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT
+// The whole life of an IDS over a guest in which there is no kernel to find, with a host in
+// between that may be hostile. Guests with a kernel are tests/integration's matter.
+#include "ids/watcher.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "crypto/hash.hpp"
+#include "ids/testing/world.hpp"
+#include "wire/fixed_text.hpp"
+
+namespace sgm::ids {
+namespace {
+
+using testing::Message;
+using testing::World;
+
+constexpr std::uint32_t kIntervalMs = 1000;
+
+wire::EnclaveResult watch_world(World& world, int waits) {
+    world.waits_left = waits;
+    return watch(world, world.authority.public_key(), world.domain(), kIntervalMs);
+}
+
+// Sealed answers to sealed requests, and nothing else that a relay could tell apart by its size.
+bool is_answer(const Message& reply) {
+    const auto header = Reader{reply}.take<wire::OpHeader>();
+    return header && header->command == static_cast<std::uint16_t>(wire::Command::request);
+}
+
+TEST(Watcher, beats_at_every_interval_in_one_unbroken_chain) {
+    World world;
+    EXPECT_EQ(watch_world(world, 5), wire::EnclaveResult::stopped);
+    const auto beats = world.beats();
+    ASSERT_GE(beats.size(), 5u);
+    wire::Digest previous{};
+    std::uint64_t number = 0;
+    std::uint64_t sequence = 0;
+    for (const OpenedMessage& message : world.owner_got) {
+        EXPECT_EQ(message.header.sequence, ++sequence);
+        const auto beat = Reader{message.payload}.take<wire::Heartbeat>().value();
+        EXPECT_EQ(beat.beat, ++number);
+        EXPECT_EQ(beat.previous_beat, previous);
+        previous = crypto::sha256(message.payload);
+    }
+}
+
+TEST(Watcher, a_guest_without_a_kernel_is_a_reported_state_and_never_an_empty_list) {
+    World world;
+    world.on_wait = [&world, asked = false]() mutable {
+        if (asked) return;
+        asked = true;
+        const wire::Query query{.id = 7, .kind = wire::QueryKind::processes, .reserved = 0};
+        world.command(wire::OwnerKind::query, bytes_of(query));
+    };
+    static_cast<void>(watch_world(world, 3));
+    EXPECT_EQ(world.beats().back().state, wire::IdsState::no_kernel);
+    EXPECT_EQ(world.beats().back().scan, 0u);
+    EXPECT_FALSE(wire::get_text(world.beats().back().reason).empty());
+    const auto answer =
+        std::ranges::find(world.owner_got, wire::OwnerKind::answer, &OpenedMessage::kind);
+    ASSERT_NE(answer, world.owner_got.end());
+    const auto body = Reader{answer->payload}.take<wire::Answer>().value();
+    EXPECT_EQ(body.query, 7u);
+    EXPECT_EQ(body.status, wire::AnswerStatus::not_ready);
+    EXPECT_FALSE(wire::get_text(body.reason).empty());
+}
+
+TEST(Watcher, beats_repeat_the_owners_last_challenge) {
+    World world;
+    wire::Challenge challenge{};
+    world.on_wait = [&] {
+        challenge.nonce[0] = static_cast<std::uint8_t>(challenge.nonce[0] + 1);
+        world.command(wire::OwnerKind::challenge, bytes_of(challenge));
+    };
+    static_cast<void>(watch_world(world, 4));
+    EXPECT_EQ(world.beats().front().remote_nonce, wire::Nonce{});
+    EXPECT_EQ(world.beats().back().remote_nonce, challenge.nonce);
+}
+
+TEST(Watcher, after_a_tampered_answer_the_ids_registers_anew_and_tells_the_owner) {
+    World world;
+    world.on_wait = [&world, waits = 0]() mutable {
+        if (++waits != 2) return;
+        world.on_reply = [&world](Message& reply) {
+            if (!is_answer(reply)) return;
+            reply.back() ^= 1;
+            world.on_reply = [](Message&) {};
+        };
+    };
+    EXPECT_EQ(watch_world(world, 6), wire::EnclaveResult::stopped);
+    ASSERT_EQ(world.findings().size(), 1u);
+    EXPECT_EQ(world.findings()[0].state, wire::FindingState::event);
+    EXPECT_EQ(world.findings()[0].severity, wire::Severity::critical);
+    EXPECT_EQ(wire::get_text(world.findings()[0].check), "session");
+    EXPECT_EQ(world.beats().front().registrations, 1u);
+    EXPECT_EQ(world.beats().back().registrations, 2u);
+    EXPECT_EQ(world.beats().back().refused_answers, 1u);
+}
+
+TEST(Watcher, a_session_whose_lifetime_nears_its_end_is_renewed_without_a_finding) {
+    World world;
+    world.lifetime_seconds = 4;
+    EXPECT_EQ(watch_world(world, 8), wire::EnclaveResult::stopped);
+    EXPECT_GE(world.beats().back().registrations, 3u);
+    EXPECT_TRUE(world.findings().empty());
+}
+
+TEST(Watcher, a_hypervisor_that_forgot_the_session_is_registered_with_anew) {
+    World world;
+    world.on_wait = [&world, waits = 0]() mutable {
+        if (++waits != 2) return;
+        world.core = std::make_unique<hypervisor::Core>(
+            world.port,
+            crypto::SealingKeyPair::from_private(world.hypervisor_key.private_key().first<32>()),
+            world.authority.public_key(), true);
+    };
+    static_cast<void>(watch_world(world, 5));
+    EXPECT_EQ(world.beats().back().registrations, 2u);
+    EXPECT_EQ(world.beats().back().refused_answers, 0u);
+    ASSERT_EQ(world.findings().size(), 1u);
+    EXPECT_EQ(world.findings()[0].severity, wire::Severity::warning);
+}
+
+class Commands : public ::testing::Test {
+  protected:
+    static Message rules(std::uint64_t version) {
+        const wire::Rules header{.version = version, .count = 0, .reserved = 0};
+        const Bytes bytes = bytes_of(header);
+        return {bytes.begin(), bytes.end()};
+    }
+    std::uint64_t version_after(std::function<void(int)> on_wait) {
+        world.on_wait = [on_wait = std::move(on_wait), wait = 0]() mutable { on_wait(++wait); };
+        static_cast<void>(watch_world(world, 6));
+        return world.beats().back().rules_version;
+    }
+    World world;
+};
+
+TEST_F(Commands, rules_signed_by_the_owner_are_taken) {
+    EXPECT_EQ(version_after([this](int wait) {
+                  if (wait == 1) world.command(wire::OwnerKind::rules, rules(3));
+              }),
+              3u);
+}
+
+TEST_F(Commands, rules_never_go_back_to_a_lower_version) {
+    EXPECT_EQ(version_after([this](int wait) {
+                  if (wait == 1) world.command(wire::OwnerKind::rules, rules(3));
+                  if (wait == 2) world.command(wire::OwnerKind::rules, rules(2));
+              }),
+              3u);
+}
+
+TEST_F(Commands, rules_signed_by_anyone_else_are_ignored) {
+    EXPECT_EQ(version_after([this](int wait) {
+                  if (wait != 1) return;
+                  world.owner_signing = crypto::SigningKeyPair::generate().value();
+                  world.command(wire::OwnerKind::rules, rules(3));
+              }),
+              0u);
+}
+
+TEST_F(Commands, a_command_replayed_by_the_host_is_ignored) {
+    Message first;
+    EXPECT_EQ(
+        version_after([&](int wait) {
+            if (wait == 1) {
+                world.command(wire::OwnerKind::challenge, bytes_of(wire::Challenge{.nonce = {1}}));
+                first = world.to_ids.back();
+                world.command(wire::OwnerKind::challenge, bytes_of(wire::Challenge{.nonce = {2}}));
+            }
+            if (wait == 3) world.to_ids.push_back(first);
+        }),
+        0u);
+    EXPECT_EQ(world.beats().back().remote_nonce[0], 2);
+}
+
+TEST_F(Commands, bytes_of_the_hosts_own_making_are_ignored) {
+    EXPECT_EQ(version_after([this](int wait) {
+                  world.to_ids.push_back(Message(static_cast<std::size_t>(wait) * 40, 0x5a));
+              }),
+              0u);
+    EXPECT_EQ(world.findings().size(), 0u);
+}
+
+}  // namespace
+}  // namespace sgm::ids
