@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT
+#include "sgx/tool/settings.hpp"
+
+#include "config/toml_file.hpp"
+
+namespace sgm::sgx::tool {
+
+config::Result<Settings> load_settings(const std::filesystem::path& path) {
+    auto file = config::TomlFile::open(path);
+    if (!file) return std::unexpected(file.error());
+    config::Table root = file->root();
+    Settings settings;
+    settings.heap_size =
+        root.integer<std::uint64_t>("heap_mib", 1, kMaxHeapSize >> 20, settings.heap_size >> 20)
+        << 20;
+    settings.stack_size =
+        root.integer<std::uint64_t>("stack_kib", kMinStackSize >> 10, kMaxStackSize >> 10,
+                                    settings.stack_size >> 10)
+        << 10;
+    if (settings.stack_size % kPageSize != 0)
+        root.refuse("stack_kib", "must be a multiple of 4 (whole pages)");
+    settings.signing.isv_prod_id = root.integer<std::uint16_t>("product_id", 0, 0xffff, 1);
+    settings.signing.isv_svn = root.integer<std::uint16_t>("security_version", 0, 0xffff, 1);
+    settings.signing.debug = root.boolean("debug", false);
+    if (auto sound = file->finish(); !sound) return std::unexpected(sound.error());
+    return settings;
+}
+
+std::string default_settings_text() {
+    return R"(# An enclave of SGmonitor, as its signer wants it. Everything here is part of what the
+# signature covers; heap and stack are part of MRENCLAVE too.
+
+# Memory for the enclave's data, in MiB. It does not grow. A guest with very many processes needs
+# more; an enclave that runs out of it ends and says so.
+heap_mib = 64
+
+# Stack, in KiB, a multiple of 4.
+stack_kib = 256
+
+# Which product of this signer, and which security version of it. An authority can ask for a
+# product and a least version instead of one exact MRENCLAVE: raise the version when a fix matters.
+product_id = 1
+security_version = 1
+
+# A debug enclave can be read by its host on real SGX. No production policy accepts one.
+debug = false
+)";
+}
+
+}  // namespace sgm::sgx::tool
