@@ -2,7 +2,6 @@
 #include "hypervisor/core/search.hpp"
 
 #include <algorithm>
-#include <bit>
 
 namespace sgm::hypervisor {
 namespace {
@@ -11,8 +10,13 @@ using wire::RamRange;
 using wire::SearchCall;
 using wire::SearchResult;
 
+// std::has_single_bit would ask for libgcc's popcount, which Xen has not.
+bool is_power_of_two(std::uint32_t value) {
+    return value != 0 && (value & (value - 1)) == 0;
+}
+
 bool is_valid(const SearchCall& call) {
-    return call.start <= call.end && std::has_single_bit(call.alignment) &&
+    return call.start <= call.end && is_power_of_two(call.alignment) &&
            call.alignment <= kPageSize && call.max_matches >= 1 &&
            call.max_matches <= wire::kMaxSearchMatches && call.pattern_size >= 1 &&
            call.pattern_size <= wire::kMaxPatternSize && call.reserved == 0;

@@ -39,7 +39,16 @@ void SyntheticGuest::write(std::uint64_t physical, Bytes bytes) {
     if (!is_ram(physical, bytes.size())) std::abort();
     for (std::size_t i = 0; i < bytes.size(); ++i) {
         const std::uint64_t at = physical + i;
-        pages_[at / kPageSize][at % kPageSize] = bytes[i];
+        std::vector<std::uint8_t>& page = pages_[at / kPageSize];
+        page.resize(kPageSize);
+        page[at % kPageSize] = bytes[i];
+    }
+}
+
+void SyntheticGuest::populate(std::uint64_t physical, std::uint64_t size) {
+    if (!is_ram(physical, size)) std::abort();
+    for (std::uint64_t at = physical; at < physical + size; at += kPageSize) {
+        pages_.try_emplace(at / kPageSize);
     }
 }
 
@@ -54,7 +63,7 @@ void SyntheticGuest::copy_out(std::uint64_t physical, MutableBytes out) const {
         const std::size_t size =
             std::min<std::size_t>(out.size() - done, kPageSize - at % kPageSize);
         const auto page = pages_.find(at / kPageSize);
-        if (page == pages_.end()) {
+        if (page == pages_.end() || page->second.empty()) {
             std::fill_n(&out[done], size, std::uint8_t{0});
         } else {
             std::copy_n(&page->second[at % kPageSize], size, &out[done]);
@@ -72,7 +81,7 @@ std::uint64_t SyntheticGuest::read_u64(std::uint64_t physical) const {
 std::uint64_t SyntheticGuest::allocate_page() {
     if (next_page_ == 0) std::abort();
     --next_page_;
-    pages_[next_page_] = Page{};
+    pages_[next_page_] = {};
     return next_page_ * kPageSize;
 }
 

@@ -3,11 +3,9 @@
 // records what the core asks of it, so that a test can say what must never be asked.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <set>
 #include <string_view>
 #include <vector>
 
@@ -30,6 +28,8 @@ class SyntheticGuest final : public Domain {
     void write(std::uint64_t physical, Bytes bytes);
     void write_u64(std::uint64_t physical, std::uint64_t value);
     [[nodiscard]] std::uint64_t read_u64(std::uint64_t physical) const;
+    // Pages of zeros that count as populated.
+    void populate(std::uint64_t physical, std::uint64_t size);
     // An unused page at the end of the first RAM range, growing downwards.
     std::uint64_t allocate_page();
 
@@ -83,15 +83,13 @@ class SyntheticGuest final : public Domain {
     bool release() override;
 
   private:
-    using Page = std::array<std::uint8_t, kPageSize>;
-
     [[nodiscard]] bool is_ram(std::uint64_t physical, std::uint64_t size) const;
     void copy_out(std::uint64_t physical, MutableBytes out) const;
     std::uint64_t table_entry(std::uint64_t address, std::uint32_t level);
 
     wire::Paging paging_;
     std::vector<wire::RamRange> ranges_;
-    std::map<std::uint64_t, Page> pages_;  // by page number
+    std::map<std::uint64_t, std::vector<std::uint8_t>> pages_;  // by number; empty: zeros
     std::uint64_t next_page_;
     std::uint64_t root_ = 0;
 };
