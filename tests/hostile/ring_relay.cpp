@@ -165,13 +165,16 @@ class Session final {
             client_ring_.put_reply(*reply);
             client_ring_.set_state(RingState::reply);
         }
-        hypervisor_ring_.set_state(RingState::closed);
-        client_ring_.set_state(RingState::closed);
+        // Closed connections end the session. The ring is the client's: it may be in use already
+        // with its next connection.
     }
 
   private:
     [[nodiscard]] std::optional<Frame> answer(const Frame& call) {
-        const bool request = command_of(call) == wire::Command::request;
+        const std::optional<wire::Command> command = command_of(call);
+        // Old answers of the same session are the harder ones to tell from new ones.
+        if (command == wire::Command::open) answers_.clear();
+        const bool request = command == wire::Command::request;
         if (request && !answers_.empty() && take_one(mischief_.replays_wanted)) {
             ++mischief_.replayed;
             return answers_.front();
