@@ -47,7 +47,9 @@ std::expected<Bytes, RegistrationFailure> plain_call(Environment& environment,
     if (!size) return fail(RegistrationError::hypervisor_silent, size.error());
     Reader reader{Bytes{reply}.first(*size)};
     const auto header = reader.take<wire::OpHeader>();
-    if (!header || header->magic != wire::kOpMagic || header->size != reader.rest().size()) {
+    if (!header || header->magic != wire::kOpMagic || header->version != wire::kProtocolVersion ||
+        header->command != static_cast<std::uint16_t>(command) ||
+        header->size != reader.rest().size()) {
         return fail(RegistrationError::hypervisor_silent, "its reply is not a frame");
     }
     if (header->status != static_cast<std::uint32_t>(wire::Status::ok)) {

@@ -73,7 +73,7 @@ std::expected<Bytes, guest::TransportError> Session::lose(SessionEnd end, wire::
 std::optional<Bytes> Session::open(wire::Command command, const wire::SealedHeader& header,
                                    MutableBytes text) {
     if (header.session != parameters_.session || header.epoch != parameters_.epoch ||
-        header.counter != counter_ || header.size != text.size()) {
+        header.counter != counter_ || header.size != text.size() || header.reserved != 0) {
         return std::nullopt;
     }
     const auto opened =
@@ -129,7 +129,9 @@ std::expected<Bytes, guest::TransportError> Session::call(wire::Command command,
 
     Reader reader{Bytes{reply_buffer_}.first(*replied)};
     const auto reply = reader.take<wire::OpHeader>();
-    if (!reply || reply->magic != wire::kOpMagic) {
+    if (!reply || reply->magic != wire::kOpMagic || reply->version != wire::kProtocolVersion ||
+        reply->command != static_cast<std::uint16_t>(command) ||
+        reply->size != reader.rest().size()) {
         return lose(SessionEnd::tampered, wire::Status::malformed);
     }
     if (reply->status != static_cast<std::uint32_t>(wire::Status::ok)) {

@@ -70,14 +70,20 @@ TEST(Watcher, a_guest_without_a_kernel_is_a_reported_state_and_never_an_empty_li
 
 TEST(Watcher, beats_repeat_the_owners_last_challenge) {
     World world;
-    wire::Challenge challenge{};
-    world.on_wait = [&] {
-        challenge.nonce[0] = static_cast<std::uint8_t>(challenge.nonce[0] + 1);
-        world.command(wire::OwnerKind::challenge, bytes_of(challenge));
+    world.on_wait = [&world, wait = 0]() mutable {
+        const std::uint8_t number = ++wait == 1 ? 1 : wait == 3 ? 2 : 0;
+        if (number == 0) return;
+        world.command(wire::OwnerKind::challenge, bytes_of(wire::Challenge{.nonce = {number}}));
     };
-    static_cast<void>(watch_world(world, 4));
-    EXPECT_EQ(world.beats().front().remote_nonce, wire::Nonce{});
-    EXPECT_EQ(world.beats().back().remote_nonce, challenge.nonce);
+    static_cast<void>(watch_world(world, 6));
+    std::vector<int> repeated;
+    for (const wire::Heartbeat& beat : world.beats()) {
+        repeated.push_back(beat.remote_nonce[0]);
+    }
+    EXPECT_EQ(repeated.front(), 0);
+    EXPECT_TRUE(std::ranges::is_sorted(repeated));
+    EXPECT_EQ(std::ranges::count(repeated, 1), 2);
+    EXPECT_EQ(repeated.back(), 2);
 }
 
 TEST(Watcher, after_a_tampered_answer_the_ids_registers_anew_and_tells_the_owner) {
