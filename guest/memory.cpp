@@ -13,6 +13,7 @@ namespace {
 // How often an operation that did not begin, or a scan that goes on, is sent again. The
 // hypervisor is trusted to make progress; this bounds us if it does not.
 constexpr std::uint32_t kMaxContinuations = 1u << 16;
+constexpr std::uint32_t kMaxStalls = 16;
 
 constexpr std::size_t kCallHeader = sizeof(wire::OpCall);
 constexpr std::size_t kReadAnswerHeader = sizeof(wire::OpAnswer) + sizeof(wire::ReadResult);
@@ -287,11 +288,11 @@ std::expected<Matches, Failure> Memory::search(const SearchPlan& plan) {
         const auto results = exchange(wire::Op::search, 1, calls, Consistency::live);
         if (!results) return std::unexpected{results.error()};
         const Result& result = results->front();
-        if (result.status == wire::OpStatus::deferred && ++stalled < 16) continue;
+        if (result.status == wire::OpStatus::deferred && ++stalled < kMaxStalls) continue;
         if (result.status != wire::OpStatus::ok) return fail(error_of(result.status));
         Reader reader{result.bytes};
         const auto head = reader.take<wire::SearchResult>();
-        if (!head || head->count > call.max_matches || head->next <= call.start ||
+        if (!head || head->count > call.max_matches || head->next < call.start ||
             head->next > plan.end || reader.rest().size() != std::size_t{head->count} * 8)
             return fail(Error::malformed_answer);
         for (std::uint32_t i = 0; i < head->count; ++i) {
@@ -301,6 +302,8 @@ std::expected<Matches, Failure> Memory::search(const SearchPlan& plan) {
                 return fail(Error::malformed_answer);
             matches.addresses.push_back(*address);
         }
+        if (head->next == call.start && ++stalled >= kMaxStalls)
+            return fail(Error::malformed_answer);
         call.start = head->next;
     }
     if (call.start < plan.end) return fail(Error::malformed_answer);
@@ -344,7 +347,7 @@ std::expected<Walk, Failure> Memory::walk(const WalkPlan& plan) {
         const auto results = exchange(wire::Op::walk, 1, calls, plan.consistency);
         if (!results) return std::unexpected{results.error()};
         const Result& result = results->front();
-        if (result.status == wire::OpStatus::deferred && ++stalled < 16) continue;
+        if (result.status == wire::OpStatus::deferred && ++stalled < kMaxStalls) continue;
         if (result.status != wire::OpStatus::ok && result.status != wire::OpStatus::fault)
             return fail(error_of(result.status));
         Reader reader{result.bytes};

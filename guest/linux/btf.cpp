@@ -152,6 +152,7 @@ bool Btf::name_is(std::uint32_t name_offset, std::string_view name) const {
 }
 
 std::expected<std::uint32_t, BtfError> Btf::find_struct(std::string_view name) const {
+    if (name.empty()) return std::unexpected{BtfError::not_found};  // those are anonymous
     for (std::uint32_t id = 1; id < types_.size(); ++id) {
         const auto candidate = type(id);
         if (candidate && is_struct_or_union(candidate->kind()) &&

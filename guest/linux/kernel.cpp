@@ -77,6 +77,7 @@ std::expected<Processors, Failure> look_at_processors(Memory& memory, std::uint3
         const std::uint64_t root = registers->cr3 & kAddressBits;
         for (const std::uint64_t table : {root, root & ~std::uint64_t{0x1000}}) {
             const auto entry = memory.read_value<std::uint64_t>(kPhysical, table + kKernelEntry);
+            if (const auto lost = memory.lost()) return std::unexpected{*lost};
             if (entry && (*entry & 1) != 0) processors.entries.push_back(stable(*entry));
         }
     }
@@ -266,7 +267,6 @@ class Attacher final {
             {"page-table root, physical", kernel.space_.root, Source::vmcoreinfo},
             {"paging levels", static_cast<std::uint64_t>(kernel.space_.paging), Source::vmcoreinfo},
             {"virtual offset (KASLR)", info.kernel_offset, Source::vmcoreinfo},
-            {"root is in use by a processor", processor_agrees ? 1u : 0u, Source::processor},
             {"symbols", kernel.symbols_.size(), Source::kallsyms},
             {"init_task", kernel.init_task_, Source::kallsyms},
             {"__start_BTF", btf, Source::kallsyms},
@@ -279,10 +279,14 @@ class Attacher final {
             {"task_struct.real_cred", task.real_cred, Source::btf},
             {"task_struct.comm", task.comm, Source::btf},
             {"task_struct.__state", task.state, Source::btf},
+            {"task_struct.exit_state", task.exit_state, Source::btf},
             {"task_struct.start_boottime", task.start_time, Source::btf},
             {"cred.uid", kernel.layout_.cred_uid, Source::btf},
             {"processes when attached, list closed", processes, Source::self_check},
         };
+        if (processor_agrees)
+            kernel.facts_.push_back(
+                {"root in use by a processor", kernel.space_.root, Source::processor});
     }
 
     Memory& memory_;

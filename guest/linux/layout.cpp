@@ -76,6 +76,7 @@ std::expected<Layout, LayoutError> derive_layout(const Btf& btf) {
                  .real_cred = lookup.member("task_struct.real_cred", 8),
                  .comm = lookup.member("task_struct.comm", kCommSize),
                  .state = lookup.member("task_struct.__state", 4, "task_struct.state", 8),
+                 .exit_state = lookup.member("task_struct.exit_state", 4),
                  .start_time = lookup.member("task_struct.start_boottime", 8,
                                              "task_struct.real_start_time", 8)},
         .cred_uid = lookup.member("cred.uid", 4)};

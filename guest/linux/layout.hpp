@@ -32,6 +32,7 @@ struct TaskLayout {
     std::uint32_t real_cred;    // cred *: the objective credentials, which /proc shows
     std::uint32_t comm;
     std::uint32_t state;       // __state since 5.14, `state` (8 bytes, of which the low 4) before
+    std::uint32_t exit_state;  // EXIT_ZOMBIE and the like
     std::uint32_t start_time;  // ns of CLOCK_BOOTTIME: start_boottime since 5.5, before
                                // real_start_time
 };

@@ -40,11 +40,12 @@ struct TaskFields {
     std::uint32_t uid;
     std::array<char, kCommSize> comm;
     std::uint32_t state;
+    std::uint32_t exit_state;
     std::array<std::uint8_t, 8> start_time;  // not aligned here
 };
-static_assert(sizeof(TaskFields) == 44);
+static_assert(sizeof(TaskFields) == 48);
 
-std::array<wire::FieldPath, 7> paths(const Layout& layout) {
+std::array<wire::FieldPath, 8> paths(const Layout& layout) {
     const TaskLayout& task = layout.task;
     return {field(4, task.pid),
             field(4, task.tgid),
@@ -52,6 +53,7 @@ std::array<wire::FieldPath, 7> paths(const Layout& layout) {
             field_behind(4, task.real_cred, layout.cred_uid),
             field(kCommSize, task.comm),
             field(4, task.state),
+            field(4, task.exit_state),
             field(8, task.start_time)};
 }
 
@@ -71,7 +73,8 @@ std::optional<wire::ProcessRow> parse_row(Bytes bytes) {
                          .tgid = fields->tgid,
                          .ppid = fields->ppid,
                          .uid = fields->uid,
-                         .state = fields->state,
+                         // Disjoint bits; /proc shows their sum (kernel fs/proc/array.c).
+                         .state = fields->state | fields->exit_state,
                          .reserved = 0,
                          .comm = {}};
     // The kernel leaves what an older, longer name had behind the terminating zero.
@@ -99,6 +102,14 @@ std::expected<std::vector<wire::ProcessRow>, Failure> parse_list(const Walk& wal
         if (!row || row->pid == 0) return std::unexpected{Failure{Error::implausible}};
         rows.push_back(*row);
     }
+    // A task that was forked in memory that the walk stood on begins as a copy of its parent.
+    std::vector<std::int32_t> pids;
+    pids.reserve(rows.size());
+    for (const wire::ProcessRow& row : rows)
+        pids.push_back(row.pid);
+    std::ranges::sort(pids);
+    if (std::ranges::adjacent_find(pids) != pids.end())
+        return std::unexpected{Failure{Error::implausible}};
     return rows;
 }
 
