@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MIT
+#include "hypervisor/qemu/memory_file.hpp"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <linux/magic.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace sgm::qemu {
+namespace {
+
+constexpr std::uint64_t kPageSize = 4096;
+constexpr std::chrono::seconds kForgetAfter{1};
+
+config::Result<void> check_kind(int fd, const struct stat& status, const std::string& path) {
+    if (!S_ISREG(status.st_mode) || status.st_size <= 0) {
+        return std::unexpected{config::Error{fmt::format(
+            "{} is not a VM's memory: name the file of a shared memory backend of QEMU", path)}};
+    }
+    struct statfs filesystem{};
+    if (::fstatfs(fd, &filesystem) != 0) {
+        return std::unexpected{config::Error{fmt::format("{}: {}", path, std::strerror(errno))}};
+    }
+    // Elsewhere holes cannot be told, and reading one would allocate it.
+    const bool has_holes = status.st_blocks * 512 < status.st_size;
+    if (filesystem.f_type != TMPFS_MAGIC && has_holes) {
+        return std::unexpected{config::Error{
+            fmt::format("{} is neither on tmpfs nor a memfd, and not fully allocated: give QEMU's "
+                        "memory backend a file in /dev/shm, or prealloc=on",
+                        path)}};
+    }
+    return {};
+}
+
+}  // namespace
+
+config::Result<std::unique_ptr<MemoryFile>> MemoryFile::open(const std::filesystem::path& path) {
+    const auto failed = [&](std::string_view what) {
+        return std::unexpected{config::Error{
+            fmt::format("{} the VM's memory {}: {}", what, path.string(), std::strerror(errno))}};
+    };
+    Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+    if (!file) return failed("cannot open");
+    struct stat status{};
+    if (::fstat(file.get(), &status) != 0) return failed("cannot look at");
+    if (auto fit = check_kind(file.get(), status, path.string()); !fit) {
+        return std::unexpected{fit.error()};
+    }
+    const auto size = static_cast<std::uint64_t>(status.st_size);
+    void* memory = ::mmap(nullptr, size, PROT_READ, MAP_SHARED | MAP_NORESERVE, file.get(), 0);
+    if (memory == MAP_FAILED) return failed("cannot map");
+    // No page beyond the one that is asked for: it might be a hole.
+    ::madvise(memory, size, MADV_RANDOM);
+    ::madvise(memory, size, MADV_DONTDUMP);
+    return std::unique_ptr<MemoryFile>{
+        new MemoryFile{std::move(file), static_cast<const std::uint8_t*>(memory), size}};
+}
+
+MemoryFile::~MemoryFile() {
+    ::munmap(const_cast<std::uint8_t*>(memory_), size_);
+}
+
+void MemoryFile::read(std::uint64_t offset, MutableBytes out) {
+    forget_when_old();
+    std::size_t done = 0;
+    while (done < out.size()) {
+        const std::uint64_t at = offset + done;
+        const std::size_t size =
+            std::min<std::uint64_t>(out.size() - done, kPageSize - at % kPageSize);
+        std::uint8_t* to = &out[done];
+        if (!is_populated(at / kPageSize)) {
+            std::memset(to, 0, size);
+        } else if (size == sizeof(std::uint64_t) && at % sizeof(std::uint64_t) == 0) {
+            // A pointer that the guest is just writing is seen old or new, never half.
+            const auto* word = reinterpret_cast<const std::uint64_t*>(memory_ + at);
+            const std::uint64_t value = __atomic_load_n(word, __ATOMIC_RELAXED);
+            std::memcpy(to, &value, sizeof(value));
+        } else {
+            std::memcpy(to, memory_ + at, size);
+        }
+        done += size;
+    }
+}
+
+MemoryFile::Extent MemoryFile::populated(std::uint64_t start, std::uint64_t end) const {
+    const off_t data = ::lseek(file_.get(), static_cast<off_t>(start), SEEK_DATA);
+    if (data < 0 || static_cast<std::uint64_t>(data) >= end) return {end, 0};
+    const off_t hole = ::lseek(file_.get(), data, SEEK_HOLE);
+    const auto from = static_cast<std::uint64_t>(data);
+    const auto to = hole < 0 ? end : std::min(end, static_cast<std::uint64_t>(hole));
+    return {from, to - from};
+}
+
+bool MemoryFile::is_populated(std::uint64_t page) {
+    if (known_data_[page]) return true;
+    const std::uint64_t start = page * kPageSize;
+    // Neighbours come with it, but not a whole gigabyte at once.
+    const Extent extent = populated(start, std::min(size_, start + 512 * kPageSize));
+    if (extent.size == 0 || extent.start != start) return false;
+    mark(extent);
+    return true;
+}
+
+void MemoryFile::mark(const Extent& extent) {
+    const std::uint64_t end = (extent.start + extent.size + kPageSize - 1) / kPageSize;
+    for (std::uint64_t page = extent.start / kPageSize; page < end; ++page) {
+        known_data_[page] = true;
+    }
+}
+
+void MemoryFile::forget_when_old() {
+    const auto now = std::chrono::steady_clock::now();
+    if (!known_data_.empty() && now - known_since_ < kForgetAfter) return;
+    known_data_.assign((size_ + kPageSize - 1) / kPageSize, false);
+    known_since_ = now;
+}
+
+}  // namespace sgm::qemu

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT
+// The file behind a VM's RAM (tmpfs or memfd), mapped for reading. What the guest never wrote is a
+// hole; touching a hole through the mapping would allocate it, so holes are answered with zeros
+// from what SEEK_DATA says and never touched.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "config/error.hpp"
+#include "hypervisor/qemu/descriptor.hpp"
+#include "wire/bytes.hpp"
+
+namespace sgm::qemu {
+
+class MemoryFile final {
+  public:
+    [[nodiscard]] static config::Result<std::unique_ptr<MemoryFile>> open(
+        const std::filesystem::path& path);
+    ~MemoryFile();
+    MemoryFile(const MemoryFile&) = delete;
+    MemoryFile& operator=(const MemoryFile&) = delete;
+
+    [[nodiscard]] std::uint64_t size() const { return size_; }
+
+    // [offset, offset + out.size()) lies in the file.
+    void read(std::uint64_t offset, MutableBytes out);
+
+    struct Extent {
+        std::uint64_t start;
+        std::uint64_t size;  // 0: none
+    };
+    // The first data at or after `start`, clipped to [start, end); both lie in the file.
+    [[nodiscard]] Extent populated(std::uint64_t start, std::uint64_t end) const;
+
+  private:
+    MemoryFile(Descriptor file, const std::uint8_t* memory, std::uint64_t size)
+        : file_{std::move(file)}, memory_{memory}, size_{size} {}
+
+    [[nodiscard]] bool is_populated(std::uint64_t page);
+    void mark(const Extent& extent);
+    void forget_when_old();
+
+    Descriptor file_;
+    const std::uint8_t* memory_;
+    std::uint64_t size_;
+    // One bit for each page that was seen to be data. A page that is not marked is asked for
+    // again; a marked one may have been given back since (ballooning), so all are forgotten now
+    // and then.
+    std::vector<bool> known_data_;
+    std::chrono::steady_clock::time_point known_since_{};
+};
+
+}  // namespace sgm::qemu

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: MIT
+#include "hypervisor/qemu/ring_server.hpp"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <sched.h>
+#include <spdlog/spdlog.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <optional>
+
+#include "wire/ring.hpp"
+#include "wire/status_text.hpp"
+
+namespace sgm::qemu {
+namespace {
+
+using wire::RingState;
+
+static_assert(wire::kRingMaxCall == hypervisor::kMaxCallSize);
+static_assert(wire::kRingMaxReply == hypervisor::kMaxReplySize);
+
+// An enclave that is busy asks again at once; longer would take the core from it.
+constexpr std::chrono::microseconds kSpin{50};
+// How often a sleeper looks whether the client has hung up, or the server ends.
+constexpr timespec kLookInterval{.tv_sec = 0, .tv_nsec = 200'000'000};
+constexpr int kLookIntervalMs = 200;
+constexpr timeval kHelloTimeout{.tv_sec = 5, .tv_usec = 0};
+
+// A ring that has been mapped. Accessed only by copies and by atomics on single words.
+class Ring final {
+  public:
+    static std::optional<Ring> map(int fd) {
+        struct stat status{};
+        const int seals = ::fcntl(fd, F_GET_SEALS);
+        // Without the seal the host could shrink it under our hands: SIGBUS.
+        if (::fstat(fd, &status) != 0 || status.st_size != wire::kRingSize || seals < 0 ||
+            (seals & F_SEAL_SHRINK) == 0) {
+            return std::nullopt;
+        }
+        void* memory = ::mmap(nullptr, wire::kRingSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        if (memory == MAP_FAILED) return std::nullopt;
+        return Ring{static_cast<std::uint8_t*>(memory)};
+    }
+    ~Ring() {
+        if (memory_ != nullptr) ::munmap(memory_, wire::kRingSize);
+    }
+    Ring(Ring&& other) noexcept : memory_{std::exchange(other.memory_, nullptr)} {}
+    Ring& operator=(Ring&&) = delete;
+
+    [[nodiscard]] RingState state() const {
+        return static_cast<RingState>(load(&wire::RingHeader::state));
+    }
+    void set_state(RingState state) {
+        store(&wire::RingHeader::state, static_cast<std::uint32_t>(state));
+        futex(FUTEX_WAKE, 1, nullptr);
+    }
+    void sleep_while(RingState state) {
+        store(&wire::RingHeader::hypervisor_asleep, 1);
+        futex(FUTEX_WAIT, static_cast<std::uint32_t>(state), &kLookInterval);
+        store(&wire::RingHeader::hypervisor_asleep, 0);
+    }
+
+    // Empty, which no call is, when the host says something impossible.
+    [[nodiscard]] Bytes call() const {
+        const std::uint32_t size = load(&wire::RingHeader::call_size);
+        return {memory_ + wire::kRingCallOffset, size > wire::kRingMaxCall ? 0 : size};
+    }
+    [[nodiscard]] MutableBytes reply_buffer() {
+        return {memory_ + wire::kRingReplyOffset, wire::kRingMaxReply};
+    }
+    void set_reply_size(std::size_t size) {
+        store(&wire::RingHeader::reply_size, static_cast<std::uint32_t>(size));
+    }
+
+  private:
+    explicit Ring(std::uint8_t* memory) : memory_{memory} {}
+    [[nodiscard]] std::uint32_t* word(std::uint32_t wire::RingHeader::* member) const {
+        return &(reinterpret_cast<wire::RingHeader*>(memory_)->*member);
+    }
+    [[nodiscard]] std::uint32_t load(std::uint32_t wire::RingHeader::* member) const {
+        return __atomic_load_n(word(member), __ATOMIC_SEQ_CST);
+    }
+    void store(std::uint32_t wire::RingHeader::* member, std::uint32_t value) {
+        __atomic_store_n(word(member), value, __ATOMIC_SEQ_CST);
+    }
+    void futex(int operation, std::uint32_t value, const timespec* timeout) {
+        ::syscall(SYS_futex, word(&wire::RingHeader::state), operation, value, timeout, nullptr, 0);
+    }
+
+    std::uint8_t* memory_;
+};
+
+// The ring that a client hands over with its hello; nullopt: it sent something else.
+std::optional<Ring> receive_ring(int socket) {
+    wire::RingHello hello{};
+    iovec part{.iov_base = &hello, .iov_len = sizeof(hello)};
+    alignas(cmsghdr) std::array<std::uint8_t, CMSG_SPACE(sizeof(int))> control{};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    const ssize_t size = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_WAITALL);
+    // Further descriptors than there is room for are closed by the kernel.
+    Descriptor memory;
+    if (const cmsghdr* header = size >= 0 ? CMSG_FIRSTHDR(&message) : nullptr;
+        header != nullptr && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
+        header->cmsg_len == CMSG_LEN(sizeof(int))) {
+        int fd = -1;
+        std::memcpy(&fd, CMSG_DATA(header), sizeof(fd));
+        memory = Descriptor{fd};
+    }
+    if (size != sizeof(hello) || hello.magic != wire::kOpMagic ||
+        hello.version != wire::kProtocolVersion || hello.size != wire::kRingSize || !memory) {
+        return std::nullopt;
+    }
+    return Ring::map(memory.get());
+}
+
+bool hung_up(int socket) {
+    pollfd poll_socket{.fd = socket, .events = POLLRDHUP, .revents = 0};
+    return ::poll(&poll_socket, 1, 0) != 0;
+}
+
+// Waits until the host has put a call there; false: there will be none any more.
+bool await_call(Ring& ring, int socket, const std::atomic<bool>& stop) {
+    auto spin_until = std::chrono::steady_clock::now() + kSpin;
+    while (!stop) {
+        const RingState state = ring.state();
+        if (state == RingState::call) return true;
+        if (state == RingState::closed) return false;
+        if (std::chrono::steady_clock::now() < spin_until) {
+            ::sched_yield();
+            continue;
+        }
+        if (hung_up(socket)) return false;
+        ring.sleep_while(state);
+    }
+    return false;
+}
+
+void log_refusal(Bytes reply) {
+    const auto header = Reader{reply}.take<wire::OpHeader>();
+    if (!header || header->status == static_cast<std::uint32_t>(wire::Status::ok)) return;
+    spdlog::warn("refused: {}", wire::text(static_cast<wire::Status>(header->status)));
+}
+
+config::Error socket_error(const std::filesystem::path& path, std::string_view why) {
+    return {fmt::format("cannot listen on {}: {}", path.string(), why)};
+}
+
+// A socket file stays behind when its process is killed.
+config::Result<void> remove_stale(const std::filesystem::path& path, const sockaddr_un& address) {
+    struct stat status{};
+    if (::lstat(path.c_str(), &status) != 0) return {};
+    if (!S_ISSOCK(status.st_mode)) {
+        return std::unexpected{socket_error(path, "there is a file of that name")};
+    }
+    const Descriptor probe{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0 ||
+        errno != ECONNREFUSED) {
+        return std::unexpected{
+            socket_error(path, "the socket is in use; is another hypervisor process running?")};
+    }
+    ::unlink(path.c_str());
+    return {};
+}
+
+}  // namespace
+
+config::Result<std::unique_ptr<RingServer>> RingServer::listen(const std::filesystem::path& socket,
+                                                               mode_t mode,
+                                                               hypervisor::Core& core) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    const std::string path = socket.string();
+    if (path.size() >= sizeof(address.sun_path)) {
+        return std::unexpected{socket_error(socket, "the path is too long")};
+    }
+    std::ranges::copy(path, address.sun_path);
+    if (auto free = remove_stale(socket, address); !free) return std::unexpected{free.error()};
+
+    Descriptor listener{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+    const mode_t old_mask = ::umask(0777 & ~mode);
+    const bool bound =
+        listener &&
+        ::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+    const int bind_error = errno;
+    ::umask(old_mask);
+    if (!bound) return std::unexpected{socket_error(socket, std::strerror(bind_error))};
+    if (::listen(listener.get(), 16) != 0) {
+        return std::unexpected{socket_error(socket, std::strerror(errno))};
+    }
+    return std::unique_ptr<RingServer>{new RingServer{socket, std::move(listener), core}};
+}
+
+RingServer::RingServer(std::filesystem::path path, Descriptor listener, hypervisor::Core& core)
+    : path_{std::move(path)}, listener_{std::move(listener)}, core_{core} {
+    acceptor_ = std::thread{[this] { accept_all(); }};
+}
+
+RingServer::~RingServer() {
+    stop_ = true;
+    acceptor_.join();
+    for (const auto& worker : workers_)
+        worker->thread.join();
+    ::unlink(path_.c_str());
+}
+
+void RingServer::accept_all() {
+    while (!stop_) {
+        pollfd poll_listener{.fd = listener_.get(), .events = POLLIN, .revents = 0};
+        ::poll(&poll_listener, 1, kLookIntervalMs);
+        drop_finished();
+        Descriptor socket{::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC)};
+        if (!socket) continue;
+        if (workers_.size() >= kMaxConnections) {
+            spdlog::warn("a connection was refused: {} are open", workers_.size());
+            continue;
+        }
+        auto worker = std::make_unique<Worker>();
+        worker->thread =
+            std::thread{[this, &finished = worker->finished, client = std::move(socket)]() mutable {
+                serve(std::move(client));
+                finished = true;
+            }};
+        workers_.push_back(std::move(worker));
+    }
+}
+
+void RingServer::drop_finished() {
+    std::erase_if(workers_, [](const std::unique_ptr<Worker>& worker) {
+        if (!worker->finished) return false;
+        worker->thread.join();
+        return true;
+    });
+}
+
+void RingServer::serve(Descriptor socket) {
+    ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &kHelloTimeout, sizeof(kHelloTimeout));
+    std::optional<Ring> ring = receive_ring(socket.get());
+    const wire::RingHelloReply reply{
+        .magic = wire::kOpMagic,
+        .status = static_cast<std::uint32_t>(ring ? wire::Status::ok : wire::Status::malformed)};
+    if (::send(socket.get(), &reply, sizeof(reply), MSG_NOSIGNAL) != sizeof(reply) || !ring) return;
+
+    while (await_call(*ring, socket.get(), stop_)) {
+        const MutableBytes buffer = ring->reply_buffer();
+        std::size_t size = 0;
+        {
+            const std::lock_guard lock{core_mutex_};
+            size = core_.sgm_op(ring->call(), buffer);
+        }
+        log_refusal(buffer.first(size));
+        ring->set_reply_size(size);
+        ring->set_state(RingState::reply);
+    }
+}
+
+}  // namespace sgm::qemu

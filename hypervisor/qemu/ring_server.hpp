@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+// Serves enclaves over shared memory (wire/ring.hpp). Whoever may connect to the socket is the
+// host: it controls the ring's every byte at any time, and may hang up or wait as it likes.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "config/error.hpp"
+#include "hypervisor/core/core.hpp"
+#include "hypervisor/qemu/descriptor.hpp"
+
+namespace sgm::qemu {
+
+class RingServer final {
+  public:
+    static constexpr std::size_t kMaxConnections = 64;
+
+    // Listens on a Unix socket of this mode. `core` outlives this, and is used by nobody else.
+    // A socket file that nobody serves any more is replaced.
+    [[nodiscard]] static config::Result<std::unique_ptr<RingServer>> listen(
+        const std::filesystem::path& socket, mode_t mode, hypervisor::Core& core);
+    // Ends all connections, after the call that is being worked on.
+    ~RingServer();
+    RingServer(const RingServer&) = delete;
+    RingServer& operator=(const RingServer&) = delete;
+
+  private:
+    RingServer(std::filesystem::path path, Descriptor listener, hypervisor::Core& core);
+    void accept_all();
+    void serve(Descriptor socket);
+    void drop_finished();
+
+    std::filesystem::path path_;
+    Descriptor listener_;
+    hypervisor::Core& core_;
+    std::mutex core_mutex_;
+    std::atomic<bool> stop_ = false;
+
+    struct Worker {
+        std::atomic<bool> finished = false;
+        std::thread thread;
+    };
+    std::vector<std::unique_ptr<Worker>> workers_;  // of the accepting thread alone
+    std::thread acceptor_;
+};
+
+}  // namespace sgm::qemu
