@@ -175,8 +175,8 @@ int main(int argc, char** argv) {
     InitialSettings initial{.domain = "00000000-0000-0000-0000-000000000000",
                             .enclave = "ids.elf",
                             .hypervisor_socket = "/run/sgmonitor/hypervisor.sock",
-                            .authority_url = "http://127.0.0.1:7401",
-                            .remote_url = "http://127.0.0.1:7402"};
+                            .authority_url = "http://127.0.0.1:7400",
+                            .remote_url = "http://127.0.0.1:7401"};
     auto& init_command =
         program.command("init", "Write host.toml and, for software SGX, this machine's keys",
                         [&] { return init(directory, initial); });
