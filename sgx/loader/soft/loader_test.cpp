@@ -4,18 +4,28 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
+#include <cctype>
+#include <cerrno>
 #include <cstring>
 #include <deque>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <random>
+#include <sstream>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "config/temporary_directory.hpp"
 #include "sgx/image/image.hpp"
@@ -313,10 +323,9 @@ TEST_F(LoaderTest, an_enclave_that_never_comes_back_can_be_killed_from_another_t
     EXPECT_EQ(result.error().cause, EnclaveLoss::Cause::killed) << text(result.error());
 }
 
-TEST_F(LoaderTest, start_info_that_points_into_the_enclave_is_refused) {
+TEST_F(LoaderTest, start_info_that_makes_no_sense_is_refused) {
     const auto enclave = load();
     Host host{*enclave};
-    // The enclave's base is a secret of its process, but not from whom it asks: it tells.
     const wire::StartInfo good = host.start_info(TestCommand::nothing);
     EXPECT_EQ(host.run(good), EnclaveResult::ok);
     const auto expect_refused = [&](auto change) {
@@ -434,6 +443,119 @@ TEST_F(LoaderTest, memory_is_shared_before_the_first_run_only) {
     ::close(descriptor);
     EXPECT_EQ(host.run(TestCommand::nothing), EnclaveResult::ok);
     EXPECT_FALSE(enclave->allocate(4096).has_value());
+}
+
+// The process that this one started as a monitor.
+pid_t monitor_process() {
+    for (const auto& entry : std::filesystem::directory_iterator{"/proc"}) {
+        if (!std::isdigit(static_cast<unsigned char>(entry.path().filename().string()[0])))
+            continue;
+        // pid (comm) state ppid ...
+        std::ifstream file{entry.path() / "stat"};
+        std::string stat;
+        std::getline(file, stat);  // empty when the process has ended
+        const std::size_t comm = stat.find("(sgm-soft-monito) ");
+        if (comm == std::string::npos) continue;
+        std::istringstream rest{stat.substr(stat.rfind(')') + 2)};
+        char state = 0;
+        pid_t parent = 0;
+        rest >> state >> parent;
+        if (parent == ::getpid()) return std::stoi(stat);
+    }
+    return 0;
+}
+
+TEST_F(LoaderTest, a_running_monitor_has_no_descriptors_and_no_system_calls) {
+    const auto enclave = load();
+    Host host{*enclave};
+    ASSERT_EQ(host.run(TestCommand::nothing), EnclaveResult::ok);
+    const std::filesystem::path process = "/proc/" + std::to_string(monitor_process());
+    std::ifstream file{process / "status"};
+    const std::string status{std::istreambuf_iterator<char>{file}, {}};
+    EXPECT_NE(status.find("Seccomp:\t2"), std::string::npos) << status;
+    EXPECT_NE(status.find("NoNewPrivs:\t1"), std::string::npos) << status;
+    // Not dumpable: only root may look, and sees none.
+    std::error_code error;
+    const std::filesystem::directory_iterator descriptors{process / "fd", error};
+    EXPECT_TRUE(error || descriptors == std::filesystem::directory_iterator{});
+}
+
+TEST_F(LoaderTest, another_process_cannot_read_the_enclaves_data) {
+    const auto enclave = load();
+    if (enclave->protection().find("ordinary memory") != std::string_view::npos && ::geteuid() == 0)
+        GTEST_SKIP() << enclave->protection();
+    Host host{*enclave};
+    ASSERT_EQ(host.run(TestCommand::nothing), EnclaveResult::ok);
+    const pid_t monitor = monitor_process();
+    std::vector<std::uint64_t> addresses;
+    std::ifstream maps{"/proc/" + std::to_string(monitor) + "/maps"};
+    for (std::string line; std::getline(maps, line);)
+        if (line.find("secretmem") != std::string::npos)
+            addresses.push_back(std::stoull(line, nullptr, 16));
+    if (::geteuid() == 0) {
+        EXPECT_EQ(addresses.size(), 4u) << "data, heap, stack, SSA and thread page";
+    } else {
+        addresses.push_back(0x10000);  // refused whatever it names
+    }
+    for (const std::uint64_t address : addresses) {
+        std::uint64_t word = 0;
+        const iovec here{&word, sizeof word};
+        const iovec there{reinterpret_cast<void*>(address), sizeof word};
+        EXPECT_EQ(::process_vm_readv(monitor, &here, 1, &there, 1, 0), -1);
+    }
+}
+
+TEST_F(LoaderTest, nothing_is_left_of_an_enclave_that_is_gone) {
+    auto enclave = load();
+    const pid_t monitor = monitor_process();
+    ASSERT_GT(monitor, 0);
+    enclave.reset();
+    EXPECT_EQ(::kill(monitor, 0), -1);
+    EXPECT_EQ(errno, ESRCH);
+}
+
+TEST_F(LoaderTest, an_enclave_that_somebody_else_kills_is_lost_at_once) {
+    const auto enclave = load();
+    class Killer : public Host {
+      public:
+        using Host::Host;
+        void on_ocall(wire::OcallFrame& frame) override {
+            ::kill(monitor_process(), SIGKILL);
+            Host::on_ocall(frame);
+        }
+    } host{*enclave};
+    const auto result = host.run(TestCommand::echo);
+    ASSERT_FALSE(result.has_value());
+    EXPECT_EQ(text(result.error()), "the enclave was killed (SIGKILL)");
+}
+
+TEST_F(LoaderTest, a_monitor_dies_with_its_host) {
+    std::array<int, 2> report{};
+    std::array<int, 2> go{};
+    ASSERT_EQ(::pipe2(report.data(), O_CLOEXEC), 0);
+    ASSERT_EQ(::pipe2(go.data(), O_CLOEXEC), 0);
+    const pid_t host = ::fork();
+    if (host == 0) {
+        // A host that crashes: no destructor runs.
+        const auto enclave = load_enclave(Platform::software, request_);
+        const pid_t monitor = monitor_process();
+        char byte = 0;
+        const bool told = ::write(report[1], &monitor, sizeof monitor) == sizeof monitor &&
+                          ::read(go[0], &byte, 1) == 1;
+        ::_exit(told ? 0 : 1);
+    }
+    ::close(report[1]);
+    pid_t monitor = 0;
+    ASSERT_EQ(::read(report[0], &monitor, sizeof monitor), ssize_t{sizeof monitor});
+    ASSERT_GT(monitor, 0);
+    const auto descriptor = static_cast<int>(::syscall(SYS_pidfd_open, monitor, 0));
+    ASSERT_GE(descriptor, 0);
+    ASSERT_EQ(::write(go[1], "x", 1), 1);
+    pollfd ended{descriptor, POLLIN, 0};
+    EXPECT_EQ(::poll(&ended, 1, 30'000), 1) << "the monitor lives on";
+    ::waitpid(host, nullptr, 0);
+    for (const int each : {descriptor, report[0], go[0], go[1]})
+        ::close(each);
 }
 
 TEST_F(LoaderTest, the_device_is_not_promised) {
