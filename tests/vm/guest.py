@@ -5,8 +5,10 @@ its own process list can be asked for at any time (tests/vm/init.c).
 
     guest.py SERIES [DIRECTORY]     boots one and keeps it until Ctrl-C: writes `processes.jsonl`
                                     (the guest's own list), prints where its RAM and QMP lie
+                                    (--help tells more)
 """
 
+import argparse
 import json
 import os
 import re
@@ -226,9 +228,19 @@ class Guest:
 
 
 def main():
-    series = sys.argv[1] if len(sys.argv) > 1 else "6.1"
-    with Guest(series, progress=lambda line: print(line, file=sys.stderr)) as guest:
-        directory = Path(sys.argv[2]) if len(sys.argv) > 2 else guest.directory
+    parser = argparse.ArgumentParser(description="Boots a guest and keeps it until Ctrl-C.")
+    parser.add_argument("series", choices=kernels.SUITES)
+    parser.add_argument("directory", nargs="?", help="where the guest's own list is written")
+    parser.add_argument("--initramfs", help="another than ours")
+    parser.add_argument("--boot-seconds", type=int, default=BOOT_SECONDS)
+    options = parser.parse_args()
+    with Guest(
+        options.series,
+        initramfs=options.initramfs,
+        boot_seconds=options.boot_seconds,
+        progress=lambda line: print(line, file=sys.stderr),
+    ) as guest:
+        directory = Path(options.directory or guest.directory)
         truth = directory / "processes.jsonl"
         directory.mkdir(parents=True, exist_ok=True)
         with open(truth, "w", encoding="utf-8") as file:
