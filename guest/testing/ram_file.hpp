@@ -1,28 +1,25 @@
 // SPDX-License-Identifier: MIT
-// For tests: the RAM file of a QEMU guest (memory-backend-file) as a domain of the hypervisor core,
-// running or stopped or long gone.
+// For tests: the RAM file of a QEMU guest as a domain of the hypervisor core, without a QEMU that
+// could be asked. The guest may be stopped or gone.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
-#include <string>
+#include <utility>
 #include <vector>
 
 #include "hypervisor/core/port.hpp"
+#include "hypervisor/qemu/memory_file.hpp"
 
 namespace sgm::guest::testing {
 
 class RamFile final : public hypervisor::Domain {
   public:
     // `below_4g`: how much of the file is RAM from 0 up, the rest is RAM from 4 GiB up; without it
-    // as QEMU's q35 does. Prints why and returns nullptr when the file cannot be used.
-    static std::unique_ptr<RamFile> open(const std::string& path,
-                                         std::optional<std::uint64_t> below_4g);
-    ~RamFile();
-    RamFile(const RamFile&) = delete;
-    RamFile& operator=(const RamFile&) = delete;
+    // as QEMU's q35 does.
+    RamFile(std::unique_ptr<qemu::MemoryFile> file, std::optional<std::uint64_t> below_4g);
 
     const wire::Uuid& uuid() const override { return uuid_; }
     std::uint64_t epoch() const override { return 1; }
@@ -38,21 +35,12 @@ class RamFile final : public hypervisor::Domain {
     bool release() override { return false; }
 
   private:
-    RamFile(int file, std::uint64_t size, std::uint64_t below_4g);
+    // How far what lies above 4 GiB is from its place in the file.
+    [[nodiscard]] std::uint64_t shift(std::uint64_t physical) const;
 
-    int file_;
-    std::uint64_t below_4g_;
+    std::unique_ptr<qemu::MemoryFile> file_;
     wire::Uuid uuid_{};
     std::vector<wire::RamRange> ranges_;
-};
-
-// A clock, and nothing else: the operations need no more.
-class RamFilePort final : public hypervisor::Port {
-  public:
-    std::string_view name() const override { return "ram-file"; }
-    std::uint64_t now_ns() override;
-    bool random(MutableBytes) override { return false; }
-    hypervisor::Domain* find(const wire::Uuid&) override { return nullptr; }
 };
 
 }  // namespace sgm::guest::testing
