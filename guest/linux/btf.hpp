@@ -25,8 +25,8 @@ enum class BtfError {
 [[nodiscard]] std::string_view text(BtfError error);
 
 // Debian's kernels: 3.3 to 5.3 MB and about 130,000 types.
-inline constexpr std::size_t kMaxBtfSize = 16u << 20;
-inline constexpr std::size_t kMaxBtfTypes = 1u << 20;
+inline constexpr std::size_t kMaxBtfSize = 12u << 20;
+inline constexpr std::size_t kMaxBtfTypes = 1u << 19;
 inline constexpr std::uint32_t kMaxQualifiers = 32;       // const volatile typedef ... in a row
 inline constexpr std::uint32_t kMaxAnonymousDepth = 8;    // struct { union { struct { ...
 inline constexpr std::uint32_t kMaxMemberVisits = 65536;  // looked at for one name

@@ -98,6 +98,7 @@ std::expected<std::vector<std::uint8_t>, KallsymsError> read_names(Memory& memor
                                                                    std::uint32_t count,
                                                                    std::size_t limit) {
     std::vector<std::uint8_t> names;
+    names.reserve(limit);
     std::size_t checked = 0;  // bytes of `names` that whole names fill
     while (count != 0) {
         const std::size_t step = std::min<std::size_t>(1u << 20, limit - names.size());

@@ -26,8 +26,8 @@ enum class KallsymsError {
 
 // Debian's kernels have 87,000 to 198,000 symbols in 1 to 2.5 MB of names.
 inline constexpr std::uint32_t kMinSymbols = 1000;
-inline constexpr std::uint32_t kMaxSymbols = 1'000'000;  // 4 MB of offsets
-inline constexpr std::size_t kMaxNamesSize = 8u << 20;
+inline constexpr std::uint32_t kMaxSymbols = 500'000;  // 2 MB of offsets
+inline constexpr std::size_t kMaxNamesSize = 6u << 20;
 inline constexpr std::size_t kMaxTokenTableSize = 16u << 10;
 inline constexpr std::size_t kMaxSymbolName = 511;  // KSYM_NAME_LEN - 1 since 6.1
 
