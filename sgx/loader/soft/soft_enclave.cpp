@@ -67,7 +67,9 @@ class Keeper final {
         : gate_{gate}, program_{std::move(program)} {
         std::promise<std::string> started;
         auto result = started.get_future();
-        thread_ = std::thread{[this, monitor_socket, &started] { keep(monitor_socket, started); }};
+        thread_ = std::thread{[this, monitor_socket, started = std::move(started)]() mutable {
+            keep(monitor_socket, started);
+        }};
         error_ = result.get();
     }
     Keeper(const Keeper&) = delete;
@@ -104,10 +106,10 @@ class Keeper final {
     void keep(int monitor_socket, std::promise<std::string>& started) {
         posix_spawn_file_actions_t actions;
         ::posix_spawn_file_actions_init(&actions);
+        ::posix_spawn_file_actions_adddup2(&actions, monitor_socket, kMonitorSocket);
         ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
         ::posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
         ::posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
-        ::posix_spawn_file_actions_adddup2(&actions, monitor_socket, kMonitorSocket);
         ::posix_spawn_file_actions_addclosefrom_np(&actions, kMonitorSocket + 1);
         posix_spawnattr_t attributes;
         ::posix_spawnattr_init(&attributes);
@@ -135,9 +137,17 @@ class Keeper final {
                                           program_.string(), std::strerror(error)));
             return;
         }
+        Descriptor pid_descriptor{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))};
+        if (pid_descriptor.get() < 0) {
+            const std::string why = system_error("the monitor of software SGX cannot be watched");
+            ::kill(pid, SIGKILL);  // still ours: nobody else waits for it
+            ::waitpid(pid, nullptr, 0);
+            started.set_value(why);
+            return;
+        }
         {
             const std::lock_guard lock{mutex_};
-            pid_descriptor_ = Descriptor{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))};
+            pid_descriptor_ = std::move(pid_descriptor);
         }
         started.set_value({});
 
