@@ -43,12 +43,12 @@ std::optional<Message> AuthorityClient::attest(const Message& evidence) const {
     if (!response) return std::nullopt;
 
     wire::AuthorityReply reply{};
-    const std::string& body = response->body;
+    std::string_view body = response->body;
     const bool accepted =
         response->status == 200 && body.size() == sizeof(wire::SignedAttestationResult);
     reply.accepted = accepted ? 1 : 0;
     if (!accepted) {
-        wire::set_text(reply.reason, body);
+        wire::set_text(reply.reason, body.substr(0, body.find_last_not_of("\r\n") + 1));
     }
     const Bytes head = bytes_of(reply);
     Message out{head.begin(), head.end()};
