@@ -54,6 +54,7 @@ void Translator::forget(AddressFormat format) {
     format_ = format;
     for (Region& region : regions_)
         region.number = kNoRegion;
+    last_.number = kNoRegion;
 }
 
 bool Translator::has_reserved_bits(std::uint64_t entry, std::uint32_t level) const {
@@ -92,7 +93,8 @@ std::expected<Translator::Region, Fault> Translator::find_region(PhysicalWords& 
         .space = space, .number = address / kRegionSize, .physical = table, .is_page = false};
 }
 
-std::expected<std::uint64_t, Fault> Translator::translate(PhysicalWords& words,
+// The guest-physical address of the 4 KiB that `address` lies in.
+std::expected<std::uint64_t, Fault> Translator::find_page(PhysicalWords& words,
                                                           const AddressSpace& space,
                                                           std::uint64_t address) {
     const std::uint32_t levels = top_level(space.paging);
@@ -105,7 +107,7 @@ std::expected<std::uint64_t, Fault> Translator::translate(PhysicalWords& words,
         if (!found) return std::unexpected{found.error()};
         region = *found;
     }
-    if (region.is_page) return region.physical + address % kRegionSize;
+    if (region.is_page) return region.physical + address % kRegionSize / kPageSize * kPageSize;
 
     const auto raw = words.word(entry_address(region.physical, address, kPageLevel));
     if (!raw) return fault(address, FaultKind::outside_ram, kPageLevel);
@@ -114,7 +116,19 @@ std::expected<std::uint64_t, Fault> Translator::translate(PhysicalWords& words,
     if (has_reserved_bits(entry, kPageLevel)) {
         return fault(address, FaultKind::reserved_bits, kPageLevel);
     }
-    return (entry & kAddressMask) + address % kPageSize;
+    return entry & kAddressMask;
+}
+
+std::expected<std::uint64_t, Fault> Translator::translate(PhysicalWords& words,
+                                                          const AddressSpace& space,
+                                                          std::uint64_t address) {
+    const std::uint64_t number = address / kPageSize;
+    if (last_.number != number || last_.space != space) {
+        const auto page = find_page(words, space, address);
+        if (!page) return page;
+        last_ = {.space = space, .number = number, .physical = *page};
+    }
+    return last_.physical + address % kPageSize;
 }
 
 }  // namespace sgm::hypervisor

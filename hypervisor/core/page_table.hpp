@@ -36,9 +36,10 @@ struct AddressSpace {
     [[nodiscard]] bool operator==(const AddressSpace&) const = default;
 };
 
-// Translates, and remembers where the last page tables lie, so that neighbours cost one access
-// instead of four or five. What it remembers is as old as the last forget(): a guest that changes
-// its tables meanwhile gets an answer that was true a moment ago, from its own RAM.
+// Translates, and remembers the last page and where the last page tables lie, so that neighbours
+// cost no access or one instead of four or five. What it remembers is as old as the last forget():
+// a guest that changes its tables meanwhile gets an answer that was true a moment ago, from its own
+// RAM.
 //
 // What is not checked: access rights and XD (the reader is not the guest), and dirty or accessed
 // bits. Present, canonical and reserved bits are, exactly as the CPU would:
@@ -66,15 +67,24 @@ class Translator final {
         bool is_page;
     };
     static constexpr std::uint64_t kNoRegion = ~std::uint64_t{0};
+    struct Page {
+        AddressSpace space;
+        std::uint64_t number;    // address / 4 KiB; kNoRegion: none
+        std::uint64_t physical;  // of the 4 KiB, also within a large page
+    };
     static constexpr std::size_t kSlots = 64;
 
     [[nodiscard]] std::expected<Region, wire::Fault> find_region(PhysicalWords& words,
                                                                  const AddressSpace& space,
                                                                  std::uint64_t address) const;
+    [[nodiscard]] std::expected<std::uint64_t, wire::Fault> find_page(PhysicalWords& words,
+                                                                      const AddressSpace& space,
+                                                                      std::uint64_t address);
     [[nodiscard]] bool has_reserved_bits(std::uint64_t entry, std::uint32_t level) const;
 
     AddressFormat format_{};
     std::array<Region, kSlots> regions_{};
+    Page last_{};
 };
 
 }  // namespace sgm::hypervisor

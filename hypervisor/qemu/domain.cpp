@@ -61,7 +61,10 @@ void QemuDomain::refresh() {
             spdlog::info("domain {} was reset: epoch {}", config::uuid_text(settings_.uuid),
                          epoch_);
         }
-        if (is_attached()) return;
+        if (is_attached()) {
+            attachment_->memory->forget_when_old();
+            return;
+        }
         spdlog::warn("domain {} is gone: QEMU has closed {}", config::uuid_text(settings_.uuid),
                      settings_.qmp.string());
         detach();

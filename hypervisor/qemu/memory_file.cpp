@@ -16,7 +16,7 @@ namespace sgm::qemu {
 namespace {
 
 constexpr std::uint64_t kPageSize = 4096;
-constexpr std::chrono::seconds kForgetAfter{1};
+constexpr std::chrono::seconds kForgetAfter{10};
 
 config::Result<void> check_kind(int fd, const struct stat& status, const std::string& path) {
     if (!S_ISREG(status.st_mode) || status.st_size <= 0) {
@@ -67,7 +67,6 @@ MemoryFile::~MemoryFile() {
 }
 
 void MemoryFile::read(std::uint64_t offset, MutableBytes out) {
-    forget_when_old();
     std::size_t done = 0;
     while (done < out.size()) {
         const std::uint64_t at = offset + done;
@@ -99,25 +98,17 @@ MemoryFile::Extent MemoryFile::populated(std::uint64_t start, std::uint64_t end)
 
 bool MemoryFile::is_populated(std::uint64_t page) {
     if (known_data_[page]) return true;
-    const std::uint64_t start = page * kPageSize;
-    // Neighbours come with it, but not a whole gigabyte at once.
-    const Extent extent = populated(start, std::min(size_, start + 512 * kPageSize));
-    if (extent.size == 0 || extent.start != start) return false;
-    mark(extent);
+    // Only whether this page is data: SEEK_HOLE would go over all that follows it.
+    const auto start = static_cast<off_t>(page * kPageSize);
+    if (::lseek(file_.get(), start, SEEK_DATA) != start) return false;
+    known_data_[page] = true;
     return true;
-}
-
-void MemoryFile::mark(const Extent& extent) {
-    const std::uint64_t end = (extent.start + extent.size + kPageSize - 1) / kPageSize;
-    for (std::uint64_t page = extent.start / kPageSize; page < end; ++page) {
-        known_data_[page] = true;
-    }
 }
 
 void MemoryFile::forget_when_old() {
     const auto now = std::chrono::steady_clock::now();
-    if (!known_data_.empty() && now - known_since_ < kForgetAfter) return;
-    known_data_.assign((size_ + kPageSize - 1) / kPageSize, false);
+    if (now - known_since_ < kForgetAfter) return;
+    known_data_.assign(page_count(), false);
     known_since_ = now;
 }
 

@@ -28,6 +28,10 @@ class MemoryFile final {
 
     [[nodiscard]] std::uint64_t size() const { return size_; }
 
+    // Before each batch. What was seen to be data may have been given back since (ballooning), so
+    // it is asked for again now and then. (Not at each read: the clock costs more than that.)
+    void forget_when_old();
+
     // [offset, offset + out.size()) lies in the file.
     void read(std::uint64_t offset, MutableBytes out);
 
@@ -40,18 +44,15 @@ class MemoryFile final {
 
   private:
     MemoryFile(Descriptor file, const std::uint8_t* memory, std::uint64_t size)
-        : file_{std::move(file)}, memory_{memory}, size_{size} {}
+        : file_{std::move(file)}, memory_{memory}, size_{size}, known_data_(page_count()) {}
 
     [[nodiscard]] bool is_populated(std::uint64_t page);
-    void mark(const Extent& extent);
-    void forget_when_old();
+    [[nodiscard]] std::size_t page_count() const { return (size_ + 4095) / 4096; }
 
     Descriptor file_;
     const std::uint8_t* memory_;
     std::uint64_t size_;
-    // One bit for each page that was seen to be data. A page that is not marked is asked for
-    // again; a marked one may have been given back since (ballooning), so all are forgotten now
-    // and then.
+    // One bit for each page that was seen to be data. A page that is not marked is asked for again.
     std::vector<bool> known_data_;
     std::chrono::steady_clock::time_point known_since_{};
 };

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT
+#include "hypervisor/qemu/domain.hpp"
+
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "config/temporary_directory.hpp"
+#include "hypervisor/core/operations.hpp"
+#include "hypervisor/core/testing/synthetic_guest.hpp"
+#include "hypervisor/qemu/testing/fake_qemu.hpp"
+
+namespace sgm::qemu {
+namespace {
+
+using testing::FakeQemu;
+
+constexpr std::uint64_t kSize = 64ull << 20;
+
+class DomainTest : public ::testing::Test {
+  protected:
+    DomainTest() {
+        EXPECT_EQ(::ftruncate(ram.get(), kSize), 0);
+        attached = domain.attach();
+    }
+    DomainSettings settings() {
+        return {.uuid = {1, 2, 3},
+                .memory = fmt::format("/proc/self/fd/{}", ram.get()),
+                .qmp = directory / "qmp",
+                .backend = ""};
+    }
+    std::int64_t count(std::string_view command) const {
+        return std::ranges::count(qemu->commands(), command);
+    }
+
+    config::TemporaryDirectory directory;
+    Descriptor ram{::memfd_create("ram", MFD_CLOEXEC)};
+    std::unique_ptr<FakeQemu> qemu = std::make_unique<FakeQemu>(directory / "qmp");
+    QemuDomain domain{settings(), 100};
+    config::Result<void> attached;
+};
+
+TEST_F(DomainTest, attaches_and_tells_what_qemu_says) {
+    ASSERT_TRUE(attached.has_value()) << attached.error().sentence;
+    EXPECT_EQ(domain.epoch(), 100u);
+    EXPECT_EQ(domain.vcpu_count(), 2u);
+    EXPECT_EQ(domain.readability(), wire::Readability::readable);
+    ASSERT_EQ(domain.ram_ranges().size(), 2u);
+    EXPECT_EQ(domain.ram_ranges()[1].start + domain.ram_ranges()[1].size, kSize);
+}
+
+TEST_F(DomainTest, a_whole_search_and_reads_of_all_ram_leave_the_file_as_it_was) {
+    ASSERT_EQ(::pwrite(ram.get(), "needle", 6, 0x234567), 6);
+    hypervisor::testing::SyntheticPort port;
+    hypervisor::Operations operations{port};
+    std::vector<std::uint8_t> answer(wire::kMaxAnswerSize);
+    struct stat before{};
+    struct stat after{};
+    ASSERT_EQ(::fstat(ram.get(), &before), 0);
+    for (std::uint64_t at = 0; at < kSize; at += wire::kMaxReadSize) {
+        ASSERT_TRUE(operations.execute(domain,
+                                       hypervisor::testing::BatchBuilder{}
+                                           .read(0, wire::Paging::physical, at, wire::kMaxReadSize)
+                                           .bytes(),
+                                       answer));
+    }
+    const auto size =
+        operations.execute(domain,
+                           hypervisor::testing::BatchBuilder{}
+                               .search(hypervisor::testing::search_for("needle", 0, kSize))
+                               .bytes(),
+                           answer);
+    ASSERT_TRUE(size.has_value());
+    const auto reply = hypervisor::testing::take_apart(Bytes{answer}.first(*size));
+    const Bytes matches = reply->ops.at(0).after<wire::SearchResult>();
+    ASSERT_EQ(matches.size(), 8u);
+    EXPECT_EQ(Reader{matches}.take<std::uint64_t>(), 0x234567u);
+    ASSERT_EQ(::fstat(ram.get(), &after), 0);
+    EXPECT_EQ(after.st_blocks, before.st_blocks);
+}
+
+TEST_F(DomainTest, nothing_but_ram_is_read) {
+    std::array<std::uint8_t, 16> out{};
+    EXPECT_TRUE(domain.read(0x100000, out));
+    EXPECT_TRUE(domain.read(kSize - 16, out));
+    EXPECT_FALSE(domain.read(0xc0000, out)) << "ROM";
+    EXPECT_FALSE(domain.read(0xbfff8, out)) << "across RAM's end";
+    EXPECT_FALSE(domain.read(kSize - 8, out));
+    EXPECT_FALSE(domain.read(0xfec00000, out));
+    EXPECT_FALSE(domain.read(~0ull - 3, out));
+}
+
+TEST_F(DomainTest, a_reset_begins_a_new_epoch) {
+    qemu->event("RESET");
+    (void)domain.registers(0);
+    domain.refresh();
+    EXPECT_EQ(domain.epoch(), 101u);
+    domain.refresh();
+    EXPECT_EQ(domain.epoch(), 101u);
+}
+
+TEST_F(DomainTest, holding_stops_the_vcpus_and_lets_them_go_on) {
+    EXPECT_TRUE(domain.hold());
+    EXPECT_EQ(count("stop"), 1);
+    EXPECT_EQ(count("cont"), 0);
+    EXPECT_TRUE(domain.release());
+    EXPECT_EQ(count("cont"), 1);
+}
+
+TEST_F(DomainTest, a_vm_that_was_stopped_stays_stopped) {
+    qemu->answer("query-status", R"({"running": false})");
+    EXPECT_TRUE(domain.hold());
+    EXPECT_TRUE(domain.release());
+    EXPECT_EQ(count("stop"), 0);
+    EXPECT_EQ(count("cont"), 0);
+}
+
+TEST_F(DomainTest, vcpus_that_someone_else_let_run_were_not_held) {
+    EXPECT_TRUE(domain.hold());
+    qemu->event("RESUME");
+    (void)domain.registers(0);
+    EXPECT_FALSE(domain.release());
+}
+
+TEST_F(DomainTest, a_domain_that_ends_while_holding_lets_the_vcpus_go_on) {
+    {
+        FakeQemu other{directory / "other"};
+        DomainSettings second = settings();
+        second.qmp = directory / "other";
+        auto held = std::make_unique<QemuDomain>(second, 1);
+        ASSERT_TRUE(held->attach().has_value());
+        ASSERT_TRUE(held->hold());
+        held.reset();
+        EXPECT_EQ(other.commands().back(), "cont");
+    }
+}
+
+TEST_F(DomainTest, without_qemu_the_memory_is_gone_and_nothing_crashes) {
+    qemu.reset();
+    domain.refresh();
+    EXPECT_EQ(domain.readability(), wire::Readability::gone);
+    EXPECT_EQ(domain.epoch(), 101u);
+    EXPECT_TRUE(domain.ram_ranges().empty());
+    EXPECT_FALSE(domain.hold());
+    EXPECT_FALSE(domain.registers(0).has_value());
+    std::array<std::uint8_t, 8> out{};
+    EXPECT_FALSE(domain.read(0x100000, out));
+
+    std::filesystem::remove(directory / "qmp");
+    qemu = std::make_unique<FakeQemu>(directory / "qmp");
+    ASSERT_TRUE(domain.attach().has_value());
+    EXPECT_EQ(domain.readability(), wire::Readability::readable);
+    EXPECT_EQ(domain.epoch(), 101u);
+}
+
+TEST_F(DomainTest, an_encrypted_guest_is_reported) {
+    FakeQemu sev{directory / "sev"};
+    sev.answer("query-sev", R"({"enabled": true})");
+    DomainSettings encrypted = settings();
+    encrypted.qmp = directory / "sev";
+    QemuDomain other{encrypted, 1};
+    ASSERT_TRUE(other.attach().has_value());
+    EXPECT_EQ(other.readability(), wire::Readability::encrypted);
+}
+
+TEST_F(DomainTest, what_cannot_be_attached_is_one_sentence) {
+    const auto refusal = [&](auto change) {
+        DomainSettings bad = settings();
+        change(bad);
+        const auto result = QemuDomain{bad, 1}.attach();
+        return result ? std::string{} : result.error().sentence;
+    };
+    EXPECT_NE(refusal([&](auto& s) { s.memory = directory / "none"; }).find("cannot open"),
+              std::string::npos);
+    EXPECT_NE(refusal([&](auto& s) { s.qmp = directory / "none"; }).find("cannot reach QEMU's QMP"),
+              std::string::npos);
+    FakeQemu strange{directory / "strange"};
+    strange.answer("info mtree -f", R"("nothing")");
+    EXPECT_NE(refusal([&](auto& s) { s.qmp = directory / "strange"; }).find("memory map"),
+              std::string::npos);
+    FakeQemu stranger{directory / "stranger"};
+    stranger.answer("info mtree -f", "17");
+    EXPECT_NE(refusal([&](auto& s) { s.qmp = directory / "stranger"; }).find("is not a text"),
+              std::string::npos);
+}
+
+}  // namespace
+}  // namespace sgm::qemu

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+// QEMU as the port sees it: a QMP socket whose answers a test chooses, and a sparse memfd for RAM.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "hypervisor/qemu/descriptor.hpp"
+
+namespace sgm::qemu::testing {
+
+// The map of a q35 machine of 64 MiB whose backend is called "ram0".
+[[nodiscard]] std::string small_q35_map();
+
+class FakeQemu final {
+  public:
+    explicit FakeQemu(const std::filesystem::path& socket);
+    ~FakeQemu();
+    FakeQemu(const FakeQemu&) = delete;
+    FakeQemu& operator=(const FakeQemu&) = delete;
+
+    // By command, or command line of the human monitor; JSON.
+    void answer(const std::string& command, const std::string& json);
+    // Sent before the answer to the next command.
+    void event(const std::string& name);
+    void hang_up();  // QEMU ends; a later connection finds nobody
+    [[nodiscard]] std::vector<std::string> commands() const;
+
+  private:
+    void serve();
+    [[nodiscard]] std::string reply_to(const std::string& line);
+
+    Descriptor listener_;
+    Descriptor client_;
+    mutable std::mutex mutex_;
+    std::map<std::string, std::string> answers_;
+    std::vector<std::string> commands_;
+    std::string pending_events_;
+    std::thread thread_;
+};
+
+}  // namespace sgm::qemu::testing
