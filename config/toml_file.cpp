@@ -157,18 +157,6 @@ wire::SealingKey Table::sealing_key(std::string_view key) {
     return {};
 }
 
-Table Table::table(std::string_view key) {
-    static const toml::table kEmpty;
-    const toml::node* found = Document::ask(*node_, key);
-    if (found != nullptr && found->is_table()) return document_->view(*found->as_table());
-    if (found == nullptr) {
-        require(key);
-    } else {
-        refuse(key, "'" + std::string{key} + "' must be a table: [" + std::string{key} + "]");
-    }
-    return document_->view(kEmpty);
-}
-
 std::vector<Table> Table::tables(std::string_view key) {
     const toml::node* found = Document::ask(*node_, key);
     if (found == nullptr) return {};

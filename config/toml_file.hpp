@@ -58,8 +58,7 @@ class Table final {
     [[nodiscard]] wire::SigningKey signing_key(std::string_view key);
     [[nodiscard]] wire::SealingKey sealing_key(std::string_view key);
 
-    // `[key]`: missing is refused. `[[key]]`: missing is none.
-    [[nodiscard]] Table table(std::string_view key);
+    // `[[key]]`; missing: none.
     [[nodiscard]] std::vector<Table> tables(std::string_view key);
 
     // The caller found the value of `key` wrong (or, without that key, the table).

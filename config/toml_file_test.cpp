@@ -35,8 +35,6 @@ absolute = "/keys/k.pub"
 domain = "6f1c0b4e-1d2a-4c55-9a37-0c8d5e2b7f10"
 mrenclave = "00000000000000000000000000000000000000000000000000000000000000ff"
 list = ["x", "y"]
-[inner]
-name = "b"
 [[each]]
 name = "c"
 [[each]]
@@ -52,7 +50,6 @@ name = "d"
                           EXPECT_EQ(root.uuid("domain")[0], 0x6f);
                           EXPECT_EQ(root.digest("mrenclave")[31], 0xff);
                           EXPECT_EQ(root.strings("list"), (std::vector<std::string>{"x", "y"}));
-                          EXPECT_EQ(root.table("inner").string("name"), "b");
                           auto each = root.tables("each");
                           ASSERT_EQ(each.size(), 2u);
                           EXPECT_EQ(each[0].string("name"), "c");
@@ -80,7 +77,6 @@ TEST(TomlFile, what_is_missing_takes_its_default_or_is_refused) {
     EXPECT_EQ(refusal("", [](Table& root) { (void)root.uuid("k"); }), missing);
     EXPECT_EQ(refusal("", [](Table& root) { (void)root.digest("k"); }), missing);
     EXPECT_EQ(refusal("", [](Table& root) { (void)root.signing_key("k"); }), missing);
-    EXPECT_EQ(refusal("", [](Table& root) { (void)root.table("k"); }), missing);
 }
 
 TEST(TomlFile, a_missing_key_of_an_inner_table_is_told_at_that_table) {
@@ -127,8 +123,6 @@ TEST(TomlFile, a_value_of_the_wrong_type_is_refused_with_its_line) {
               at_2("'k' must be a list of strings"));
     EXPECT_EQ(refusal("\nk = \"a\"", [](Table& root) { (void)root.strings("k"); }),
               at_2("'k' must be a list of strings"));
-    EXPECT_EQ(refusal("\nk = 1", [](Table& root) { (void)root.table("k"); }),
-              at_2("'k' must be a table: [k]"));
     EXPECT_EQ(refusal("\n[k]\n", [](Table& root) { (void)root.tables("k"); }),
               at_2("'k' must be tables: [[k]]"));
     EXPECT_EQ(refusal("\nk = \"0g\"", [](Table& root) { (void)root.digest("k"); }),
