@@ -30,6 +30,8 @@ struct Cell {
     Value value;
     std::string shown;
 
+    Cell() = default;  // nothing
+
     template <typename T>
         requires(std::constructible_from<Value, T> && !std::same_as<std::remove_cvref_t<T>, Cell>)
     Cell(T&& v) : value{std::forward<T>(v)}, shown{text_of(value)} {}

@@ -84,7 +84,7 @@ TEST(Table, programs_get_plain_values_and_the_same_escaping) {
 TEST(Record, shows_what_there_is_and_gives_programs_every_key) {
     Record record;
     record.add("state", "state", "alive"s);
-    record.add("kernel", "kernel", Value{});
+    record.add("kernel", "kernel", Cell{});
     record.add("findings", "open findings", std::uint64_t{2});
     record.add("software", "software", true);
     EXPECT_EQ(record.render(Format::text),
