@@ -300,8 +300,8 @@ cli::Table alerts(Store& store, std::int64_t limit) {
                        field(finding.comm), number(finding.parent_pid), field(finding.parent_comm),
                        field(finding.rule), event.text});
         } else {
-            table.add({when, event.severity, event.kind, Value{}, Value{}, Value{}, Value{},
-                       Value{}, Value{}, event.text});
+            table.add({when, event.severity, event.kind, Cell{}, Cell{}, Cell{}, Cell{}, Cell{},
+                       Cell{}, event.text});
         }
     }
     return table;

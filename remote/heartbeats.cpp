@@ -123,6 +123,13 @@ void observe_sessions(const wire::Heartbeat& before, const wire::Heartbeat& beat
     }
 }
 
+void observe_rules(const wire::Heartbeat& before, const wire::Heartbeat& beat,
+                   std::vector<Observation>& observations) {
+    if (beat.rules_version == before.rules_version) return;
+    observations.push_back(
+        {Severity::info, "rules", fmt::format("the IDS has rules version {}", beat.rules_version)});
+}
+
 void observe_checks(const std::vector<wire::CheckCoverage>& before,
                     const std::vector<wire::CheckCoverage>& checks,
                     std::vector<Observation>& observations) {
@@ -256,11 +263,12 @@ std::expected<TakenHeartbeat, Refusal> take_heartbeat(const std::optional<Boot>&
     taken.boot.stalled = !taken.progress;
     if (before == nullptr) observe_new_boot(taken.boot, taken.observations);
     observe_gap(*missing, message.header.sequence, taken.observations);
-    // Before its first beat an IDS has registered once and refused nothing.
+    // Before its first beat an IDS has registered once, refused nothing and has no rules.
     wire::Heartbeat nothing_yet{};
     nothing_yet.registrations = 1;
-    observe_sessions(before != nullptr ? before->last.beat : nothing_yet, parsed->beat,
-                     taken.observations);
+    const wire::Heartbeat& beat_before = before != nullptr ? before->last.beat : nothing_yet;
+    observe_sessions(beat_before, parsed->beat, taken.observations);
+    observe_rules(beat_before, parsed->beat, taken.observations);
     if (before == nullptr || before->last.beat.state != parsed->beat.state) {
         taken.observations.push_back(describe_state(parsed->beat));
     }

@@ -17,7 +17,7 @@ namespace {
 using std::chrono::milliseconds;
 using wire::Severity;
 
-// A nonce counts for as long as its boot may take to repeat it; older ones prove nothing new.
+// A beat that repeats an older one proves nothing that still matters: dead comes at 3 T.
 constexpr std::size_t kRememberedChallenges = 8;
 constexpr milliseconds kStatusPeriod{1000};
 // A query that nobody fetched for so long: whoever asked has gone.
@@ -138,7 +138,13 @@ std::expected<void, Refusal> Monitor::take_beat(const ids::OpenedMessage& messag
         challenge(now);
     }
     if (beat.rules_version < rules_.version) commands_.set_rules(rules_.payload());
-    if (alive_at) note_life(liveness_.sign_of_life(*alive_at, now.instant), now);
+    if (beat.rules_version > rules_.version) note_newer_rules(beat.rules_version, now);
+    if (alive_at) {
+        const auto ago = std::chrono::duration_cast<milliseconds>(now.instant - *alive_at);
+        last_sign_of_life_ = now.utc - ago.count();
+        const auto transition = liveness_.sign_of_life(*alive_at, now.instant);
+        if (transition) note_life(*transition, now);
+    }
     return {};
 }
 
@@ -213,11 +219,21 @@ void Monitor::note_refusal(const Refusal& refusal, Now now) {
     }
 }
 
-void Monitor::note_life(const std::optional<Liveness::Transition>& transition, Now now) {
-    if (liveness_.life() == Life::alive) last_sign_of_life_ = now.utc;
-    if (!transition) return;
-    raise(describe(*transition), now);
+void Monitor::note_life(const Liveness::Transition& transition, Now now) {
+    raise(describe(transition), now);
     save_status(now, true);
+}
+
+void Monitor::note_newer_rules(std::uint64_t version, Now now) {
+    if (newer_rules_told_) return;
+    newer_rules_told_ = true;
+    raise(
+        {.severity = Severity::warning,
+         .kind = "rules",
+         .text = fmt::format("the IDS has rules version {}, so it will not take version {}: raise "
+                             "`version` in the rules file and start the remote again",
+                             version, rules_.version)},
+        now);
 }
 
 void Monitor::raise(const Observation& alert, Now now) {
@@ -226,7 +242,7 @@ void Monitor::raise(const Observation& alert, Now now) {
 }
 
 void Monitor::tick(Now now) {
-    if (const auto transition = liveness_.check(now.instant)) note_life(transition, now);
+    if (const auto transition = liveness_.check(now.instant)) note_life(*transition, now);
     if (boot_ &&
         (challenges_.empty() || now.instant >= challenges_.front().issued + options_.interval)) {
         challenge(now);

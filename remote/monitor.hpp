@@ -69,7 +69,8 @@ class Monitor final {
                                                       Instant received) const;
     void take_answer(Bytes payload);
     void note_refusal(const Refusal& refusal, Now now);
-    void note_life(const std::optional<Liveness::Transition>& transition, Now now);
+    void note_life(const Liveness::Transition& transition, Now now);
+    void note_newer_rules(std::uint64_t version, Now now);
     void raise(const Observation& alert, Now now);
     void challenge(Now now);
     void take_queries(Now now);
@@ -90,6 +91,7 @@ class Monitor final {
     std::uint64_t refused_ = 0;
     std::string last_refusal_;
     std::string last_alarm_;
+    bool newer_rules_told_ = false;
     Instant next_status_{};
 };
 

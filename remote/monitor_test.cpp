@@ -302,6 +302,20 @@ TEST_F(MonitorTest, rules_are_sent_until_a_beat_shows_them) {
     ids_.next.rules_version = 3;
     EXPECT_EQ(take(ids_.beat()), "");
     EXPECT_EQ(rules_sent(), 0);
+    EXPECT_EQ(alerts("rules"), std::vector<std::string>{"the IDS has rules version 3"});
+}
+
+TEST_F(MonitorTest, rules_that_the_ids_will_not_take_any_more_are_told_once) {
+    ids_.next.rules_version = 4;
+    EXPECT_EQ(take(ids_.beat()), "");
+    EXPECT_EQ(take(ids_.beat()), "");
+    const auto told = alerts("rules");
+    ASSERT_EQ(told.size(), 2u);
+    EXPECT_EQ(told[0], "the IDS has rules version 4");
+    EXPECT_TRUE(told[1].starts_with("the IDS has rules version 4, so it will not take version 3"));
+    for (const auto& command : deliver_commands(ids_)) {
+        EXPECT_NE(command.kind, wire::OwnerKind::rules);
+    }
 }
 
 TEST_F(MonitorTest, a_query_from_the_console_is_asked_and_its_answer_stored) {
