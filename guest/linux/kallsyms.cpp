@@ -127,10 +127,8 @@ std::expected<std::vector<std::int32_t>, KallsymsError> read_offsets(Memory& mem
 }
 
 // From 6.0 on: VMCOREINFO names the tables.
-std::expected<KallsymsTables, KallsymsError> read_named_tables(Memory& memory,
-                                                               const Vmcoreinfo& info) {
-    const AddressSpace space = info.space();
-    const KallsymsAddresses& at = *info.kallsyms;
+std::expected<KallsymsTables, KallsymsError> read_named_tables(Memory& memory, AddressSpace space,
+                                                               const KallsymsAddresses& at) {
     const auto count = memory.read_value<std::uint32_t>(space, at.num_syms);
     if (!count) return std::unexpected{KallsymsError::memory};
     if (*count < kMinSymbols || *count > kMaxSymbols || at.token_index <= at.token_table ||
@@ -363,7 +361,8 @@ std::expected<Kallsyms, KallsymsError> Kallsyms::create(KallsymsTables tables,
 }
 
 std::expected<Kallsyms, KallsymsError> Kallsyms::load(Memory& memory, const Vmcoreinfo& info) {
-    auto tables = info.kallsyms ? read_named_tables(memory, info) : find_tables(memory, info);
+    auto tables = info.kallsyms ? read_named_tables(memory, info.space(), *info.kallsyms)
+                                : find_tables(memory, info);
     if (!tables) return std::unexpected{tables.error()};
     return create(std::move(*tables), info);
 }

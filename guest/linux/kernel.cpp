@@ -157,21 +157,16 @@ class Attacher final {
             return no_kernel("no kernel yet: no VMCOREINFO in the guest's memory");
         }
 
-        std::optional<Kernel> kernel;
-        std::optional<AttachError> why;
-        for (Vmcoreinfo& info : candidates_) {
-            auto understood = understand(std::move(info), processors->known);
-            if (const auto lost = memory_.lost()) return no_memory(*lost);
-            if (understood && kernel)
+        auto outcome = understand(std::move(candidates_.front()), processors->known);
+        for (std::size_t i = 1; i < candidates_.size() && !memory_.lost(); ++i) {
+            auto other = understand(std::move(candidates_[i]), processors->known);
+            if (outcome && other)
                 return unsupported("two are in memory, and no register tells which of them runs",
-                                   understood->release());
-            if (understood)
-                kernel = std::move(*understood);
-            else if (!why)
-                why = understood.error();
+                                   other->release());
+            if (other) outcome = std::move(other);
         }
-        if (kernel) return std::move(*kernel);
-        return std::unexpected{*why};
+        if (const auto lost = memory_.lost()) return no_memory(*lost);
+        return outcome;
     }
 
   private:

@@ -35,8 +35,9 @@ class Lines final {
         const auto digits = value(key);
         if (!digits) return std::nullopt;
         T number{};
-        const char* end = digits->data() + digits->size();
-        const auto parsed = std::from_chars(digits->data(), end, number, base);
+        const char* begin = digits->data();
+        const char* end = begin + digits->size();
+        const auto parsed = std::from_chars(begin, end, number, base);
         if (parsed.ec != std::errc{} || parsed.ptr != end) return std::nullopt;
         return number;
     }

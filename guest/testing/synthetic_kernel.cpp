@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <random>
+#include <string_view>
 #include <utility>
 
 #include "guest/testing/btf_builder.hpp"
@@ -82,7 +83,9 @@ SyntheticKernel::SyntheticKernel(SyntheticOptions options)
     if (options_.has_btf)
         symbols.insert(symbols.end(),
                        {{'D', "__start_BTF", start_btf}, {'D', "__stop_BTF", stop_btf}});
-    std::ranges::stable_sort(symbols, {}, &Symbol::address);
+    std::ranges::sort(symbols, {}, [](const Symbol& symbol) {
+        return std::pair{symbol.address, std::string_view{symbol.name}};
+    });
     if (options_.encoding == OffsetEncoding::absolute_percpu)
         symbols.insert(symbols.begin(), {'A', "fixed_percpu_data", 0});
     KallsymsTables tables = compress_names(random, symbols, options_.names_kallsyms);
