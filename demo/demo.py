@@ -126,7 +126,7 @@ def start_parties(parties, report):
         report.outcome(parties.runs(name), f"{name:<20}  holds {holds}")
     parties.start_relay()
     parties.start("sgmonitord")
-    report.outcome(parties.runs("sgmonitord"), f"{'sgmonitord':<20}  the host: holds no secret")
+    report.outcome(parties.runs("sgmonitord"), f"{'sgmonitord':<20}  holds the signed enclave, and relays: nobody trusts it")
     return mrenclave
 
 

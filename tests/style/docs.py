@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Documentation that can be checked is checked: each test that ASSURANCE.md names exists, each
-relative link in a Markdown file leads somewhere, and each source file has its SPDX line."""
+relative link in a Markdown file leads somewhere, each top-level directory has its README.md, and
+each file has its SPDX line."""
 
 import re
 import subprocess
@@ -13,7 +14,7 @@ TEST = re.compile(r"^TEST(?:_F|_P)?\(\s*(\w+)\s*,\s*(\w+)\s*\)", re.MULTILINE)
 CLAIMED = re.compile(r"`([A-Z]\w+\.[a-z]\w+)`")
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
 SPDX = "SPDX-License-Identifier: "
-WITH_LICENCE = {".cpp", ".hpp", ".h", ".c", ".S", ".ld", ".py", ".sh", ".cmake", ".toml", ".md"}
+WITHOUT_COMMENTS = {"LICENSE", "CMakePresets.json"}
 
 
 def tracked():
@@ -31,12 +32,15 @@ def main():
                if claim not in tests]
     for path in files:
         name = path.relative_to(ROOT)
-        if path.suffix in WITH_LICENCE and SPDX not in path.read_text()[:400]:
+        if path.name not in WITHOUT_COMMENTS and SPDX not in path.read_text()[:400]:
             trouble.append(f"{name} has no SPDX line")
         if path.suffix == ".md":
             trouble += [f"{name} links to {link}, which is not there"
                         for link in LINK.findall(path.read_text())
                         if not (path.parent / link).exists()]
+    rooms = {path.relative_to(ROOT).parts[0] for path in files if path.parent != ROOT}
+    trouble += [f"{room}/ has no README.md" for room in sorted(rooms)
+                if not room.startswith(".") and not (ROOT / room / "README.md").is_file()]
     for line in trouble:
         print(line)
     print(f"{len(tests)} tests, {len(files)} files, {len(trouble)} wrong")
