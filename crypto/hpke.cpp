@@ -64,8 +64,8 @@ AeadKey schedule(const Secret<32>& dh, const wire::Encapsulation& enc,
     std::ranges::copy(psk_id_hash.bytes(), context.begin() + 1);
     std::ranges::copy(info_hash.bytes(), context.begin() + 33);
 
-    const Secret<32> secret =
-        labeled_extract(kHpkeSuite, shared_secret.bytes(), "secret", /*psk=*/{});
+    // Base mode: the pre-shared key is empty.
+    const Secret<32> secret = labeled_extract(kHpkeSuite, shared_secret.bytes(), "secret", {});
     AeadKey result;
     labeled_expand(kHpkeSuite, secret, "key", context, result.key.mutable_bytes());
     labeled_expand(kHpkeSuite, secret, "base_nonce", context, result.base_nonce.mutable_bytes());
