@@ -228,12 +228,10 @@ std::expected<Registered, RegistrationFailure> register_ids(Environment& environ
     const auto header = reader.take<wire::SealedHeader>();
     if (!header) return fail(RegistrationError::bad_confirmation, "it is cut short");
 
-    auto session = Session::create(environment,
-                                   {.domain = domain,
-                                    .session = header->session,
-                                    .epoch = header->epoch,
-                                    .registration_nonce = identity->registration_nonce},
-                                   sealed->secret);
+    auto session = std::make_unique<Session>(
+        environment,
+        hypervisor::SessionName{.id = header->session, .domain = domain, .epoch = header->epoch},
+        identity->registration_nonce, sealed->secret);
     const auto confirmation = session->open_confirmation(*header, reader.rest());
     if (!confirmation || confirmation->binding_digest != binding_digest ||
         confirmation->session != header->session || confirmation->epoch != header->epoch) {

@@ -5,15 +5,12 @@
 
 #include <cstdint>
 #include <expected>
-#include <memory>
 #include <optional>
 #include <vector>
 
-#include "crypto/aead.hpp"
-#include "crypto/secret.hpp"
 #include "guest/transport.hpp"
+#include "hypervisor/core/session_keys.hpp"
 #include "ids/environment.hpp"
-#include "wire/sgm_op.hpp"
 
 namespace sgm::ids {
 
@@ -26,18 +23,10 @@ enum class SessionEnd {
 
 class Session final : public guest::Transport {
   public:
-    struct Parameters {
-        wire::Uuid domain;
-        std::uint64_t session;
-        std::uint64_t epoch;
-        wire::Nonce registration_nonce;  // HKDF salt
-    };
-
-    // Derives both directions' keys from the 32-byte session secret (wire/sgm_op.hpp,
-    // SessionKeyInfo). `environment` must outlive the session.
-    [[nodiscard]] static std::unique_ptr<Session> create(Environment& environment,
-                                                         const Parameters& parameters,
-                                                         const crypto::Secret<32>& secret);
+    // `secret` is the session secret that was sealed to the hypervisor. `environment` must outlive
+    // the session.
+    Session(Environment& environment, const hypervisor::SessionName& name,
+            const wire::Nonce& registration_nonce, const crypto::Secret<32>& secret);
 
     // Opens the sealed reply to `register`, counter 0. nullopt: not what the hypervisor sealed.
     [[nodiscard]] std::optional<wire::Confirmation> open_confirmation(
@@ -57,23 +46,16 @@ class Session final : public guest::Transport {
     [[nodiscard]] std::uint64_t clock() const { return clock_; }
 
   private:
-    Session(Environment& environment, const Parameters& parameters, Bytes keys);
-
-    [[nodiscard]] wire::SealedAad aad(wire::Command command, wire::Direction direction,
-                                      std::uint64_t counter, std::uint64_t size) const;
     [[nodiscard]] std::expected<Bytes, guest::TransportError> call(wire::Command command,
                                                                    Bytes batch);
     [[nodiscard]] std::expected<Bytes, guest::TransportError> lose(SessionEnd end,
                                                                    wire::Status status);
-    [[nodiscard]] std::optional<Bytes> open(wire::Command command, const wire::SealedHeader& header,
-                                            MutableBytes text);
+    // Opens the answer to the last request, in place.
+    [[nodiscard]] bool open(wire::Command command, const wire::SealedHeader& header,
+                            MutableBytes text) const;
 
     Environment& environment_;
-    Parameters parameters_;
-    crypto::Aes256Gcm request_key_;
-    crypto::Aes256Gcm answer_key_;
-    std::array<std::uint8_t, 4> request_salt_{};
-    std::array<std::uint8_t, 4> answer_salt_{};
+    hypervisor::SessionKeys keys_;
     std::uint64_t counter_ = 0;  // of the last request
     std::uint64_t clock_ = 0;
     std::optional<SessionEnd> end_;

@@ -9,10 +9,7 @@
 #include <expected>
 #include <optional>
 
-#include "crypto/aead.hpp"
-#include "crypto/secret.hpp"
-#include "hypervisor/core/port.hpp"
-#include "wire/sgm_op.hpp"
+#include "hypervisor/core/session_keys.hpp"
 
 namespace sgm::hypervisor {
 
@@ -33,7 +30,6 @@ class Session final {
     [[nodiscard]] bool is_open() const { return scope_.id != 0; }
     [[nodiscard]] const SessionScope& scope() const { return scope_; }
 
-    // Derives both keys (wire/sgm_op.hpp, SessionKeyInfo).
     void open(const SessionScope& scope, const wire::Nonce& registration_nonce,
               const crypto::Secret<32>& secret);
     void close();
@@ -47,17 +43,9 @@ class Session final {
     [[nodiscard]] wire::SealedHeader seal(wire::Command command, MutableBytes text);
 
   private:
-    using Salt = std::array<std::uint8_t, 4>;
-
-    [[nodiscard]] wire::SealedAad aad(wire::Command command, wire::Direction direction,
-                                      std::uint64_t counter, std::uint64_t size) const;
-
     SessionScope scope_{};
-    std::uint64_t counter_ = 0;  // the greatest so far
-    std::optional<crypto::Aes256Gcm> request_key_;
-    std::optional<crypto::Aes256Gcm> answer_key_;
-    Salt request_salt_{};
-    Salt answer_salt_{};
+    std::uint64_t counter_ = 0;        // the greatest so far
+    std::optional<SessionKeys> keys_;  // of an open session
 };
 
 class SessionTable final {
