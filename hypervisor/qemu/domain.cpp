@@ -11,10 +11,15 @@ namespace {
 
 constexpr std::chrono::seconds kBetweenAttempts{1};
 
+bool is_true(const nlohmann::json& object, const char* key) {
+    const auto value = object.find(key);
+    return value != object.end() && value->is_boolean() && value->get<bool>();
+}
+
 // A guest with AMD SEV keeps its memory encrypted; QEMU without SEV does not know the command.
 bool has_encrypted_memory(Qmp& qmp) {
     const auto sev = qmp.execute("query-sev");
-    return sev && sev->is_object() && sev->value("enabled", false);
+    return sev && is_true(*sev, "enabled");
 }
 
 }  // namespace
@@ -87,69 +92,67 @@ wire::Readability QemuDomain::readability() const {
     return encrypted_ ? wire::Readability::encrypted : wire::Readability::readable;
 }
 
-const MappedRange* QemuDomain::range_of(std::uint64_t physical, std::uint64_t size) const {
-    if (!attachment_) return nullptr;
+QemuDomain::Place QemuDomain::place_of(std::uint64_t physical, std::uint64_t size) const {
+    if (!attachment_) return {};
     for (const MappedRange& range : attachment_->map) {
         if (physical >= range.start && physical - range.start < range.size &&
             size <= range.size - (physical - range.start)) {
-            return &range;
+            return {attachment_->memory.get(), physical - range.start + range.offset};
         }
     }
-    return nullptr;
+    return {};
 }
 
 wire::RamRange QemuDomain::populated(std::uint64_t start, std::uint64_t end) {
-    const MappedRange* range = end > start ? range_of(start, end - start) : nullptr;
-    if (range == nullptr) return {end, 0};
-    const std::uint64_t shift = range->start - range->offset;  // may wrap, and wraps back
-    const auto extent = attachment_->memory->populated(start - shift, end - shift);
-    return {extent.start + shift, extent.size};
+    if (start >= end) return {end, 0};
+    const Place place = place_of(start, end - start);
+    if (place.memory == nullptr) return {end, 0};
+    const auto extent = place.memory->populated(place.offset, place.offset + (end - start));
+    return {extent.start - place.offset + start, extent.size};
 }
 
 bool QemuDomain::read(std::uint64_t physical, MutableBytes out) {
-    const MappedRange* range = range_of(physical, out.size());
-    if (range == nullptr) return false;
-    attachment_->memory->read(physical - range->start + range->offset, out);
+    const Place place = place_of(physical, out.size());
+    if (place.memory == nullptr) return false;
+    place.memory->read(place.offset, out);
     return true;
 }
 
 std::optional<wire::Registers> QemuDomain::registers(std::uint32_t vcpu) {
-    if (!is_attached()) return std::nullopt;
-    const auto text = attachment_->qmp.monitor("info registers -a");
+    Qmp* const qemu = qmp();
+    if (qemu == nullptr) return std::nullopt;
+    const auto text = qemu->monitor("info registers -a");
     if (!text) return std::nullopt;
     return parse_registers(*text, vcpu);
 }
 
 bool QemuDomain::hold() {
-    if (!is_attached()) return false;
-    Qmp& qmp = attachment_->qmp;
-    const auto status = qmp.execute("query-status");
-    if (!status || !status->is_object()) return false;
-    const bool running = status->value("running", false);
+    Qmp* const qemu = qmp();
+    if (qemu == nullptr) return false;
+    const auto status = qemu->execute("query-status");
+    if (!status) return false;
     // A VM that its administrator has stopped is held already, and must not be set running.
-    must_continue_ = running;
-    if (running && !qmp.execute("stop")) {
+    must_continue_ = is_true(*status, "running");
+    if (must_continue_ && !qemu->execute("stop")) {
         // Stopped or not, it is told to go on.
         release();
         return false;
     }
-    const QmpEvents before = qmp.take_events();
-    if (before.reset) ++epoch_;
+    if (qemu->take_events().reset) ++epoch_;
     return true;
 }
 
 bool QemuDomain::release() {
-    if (!is_attached()) return false;
-    Qmp& qmp = attachment_->qmp;
-    const QmpEvents during = qmp.take_events();
+    Qmp* const qemu = qmp();
+    if (qemu == nullptr) return false;
+    const QmpEvents during = qemu->take_events();
     if (during.reset) ++epoch_;
-    bool resumed = true;
-    if (must_continue_) {
-        resumed = qmp.execute("cont").has_value();
-        must_continue_ = !resumed;
-        if (!resumed) spdlog::error("QEMU at {} does not continue", settings_.qmp.string());
+    if (must_continue_ && !qemu->execute("cont")) {
+        spdlog::error("QEMU at {} does not continue", settings_.qmp.string());
+        return false;
     }
-    return resumed && !during.resumed;
+    must_continue_ = false;
+    return !during.resumed;
 }
 
 }  // namespace sgm::qemu

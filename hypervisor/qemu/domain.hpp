@@ -65,8 +65,13 @@ class QemuDomain final : public hypervisor::Domain {
 
     void detach();
     [[nodiscard]] bool is_attached() const { return attachment_ && attachment_->qmp.is_open(); }
-    // The part of the map that holds all of [physical, physical + size); nullptr: none does.
-    [[nodiscard]] const MappedRange* range_of(std::uint64_t physical, std::uint64_t size) const;
+    [[nodiscard]] Qmp* qmp() { return is_attached() ? &attachment_->qmp : nullptr; }
+    // Where in the memory file all of [physical, physical + size) lies; no memory: nowhere.
+    struct Place {
+        MemoryFile* memory;
+        std::uint64_t offset;
+    };
+    [[nodiscard]] Place place_of(std::uint64_t physical, std::uint64_t size) const;
 
     DomainSettings settings_;
     std::uint64_t epoch_;

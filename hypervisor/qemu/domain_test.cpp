@@ -119,6 +119,18 @@ TEST_F(DomainTest, a_vm_that_was_stopped_stays_stopped) {
     EXPECT_EQ(count("cont"), 0);
 }
 
+TEST_F(DomainTest, answers_that_are_not_what_they_should_be_are_no_answers) {
+    for (const char* strange : {"[]", "17", "null", R"("text")", R"({"running": "yes"})"}) {
+        qemu->answer("query-status", strange);
+        qemu->answer("info registers -a", strange);
+        (void)domain.hold();
+        (void)domain.release();
+        EXPECT_FALSE(domain.registers(0).has_value()) << strange;
+    }
+    EXPECT_EQ(count("stop"), 0);
+    EXPECT_EQ(domain.readability(), wire::Readability::readable);
+}
+
 TEST_F(DomainTest, vcpus_that_someone_else_let_run_were_not_held) {
     EXPECT_TRUE(domain.hold());
     qemu->event("RESUME");

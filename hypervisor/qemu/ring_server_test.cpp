@@ -12,7 +12,11 @@
 #include <sys/un.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <fstream>
+#include <stop_token>
+#include <thread>
 
 #include "config/temporary_directory.hpp"
 #include "hypervisor/core/testing/client.hpp"
@@ -285,21 +289,27 @@ TEST_F(RingServerTest, clients_that_hang_up_at_once_leave_room_for_others) {
 TEST_F(RingServerTest, a_host_that_rewrites_the_ring_meanwhile_gains_nothing) {
     Client client{path};
     std::atomic<bool> attack = false;
-    std::atomic<bool> stop = false;
-    std::thread host{[&] {
+    std::atomic<bool> at_it = false;
+    const std::jthread host{[&](const std::stop_token& stop) {
         auto* bytes = reinterpret_cast<std::uint8_t*>(&client.header());
         const auto flip = [&](std::size_t at) {
             __atomic_fetch_xor(bytes + at, std::uint8_t{1}, __ATOMIC_RELAXED);
         };
-        for (std::size_t i = 0; !stop; ++i) {
-            if (!attack) {
-                std::this_thread::yield();
-                continue;
+        for (std::size_t i = 0; !stop.stop_requested(); ++i) {
+            at_it = true;
+            if (attack) {
+                flip(wire::kRingCallOffset + sizeof(wire::OpHeader) + i % 200);
+                flip(wire::kRingReplyOffset + sizeof(wire::OpHeader) + i % 200);
             }
-            flip(wire::kRingCallOffset + sizeof(wire::OpHeader) + i % 200);
-            flip(wire::kRingReplyOffset + sizeof(wire::OpHeader) + i % 200);
+            at_it = false;
+            if (!attack) std::this_thread::yield();
         }
     }};
+    const auto end_attack = [&] {
+        attack = false;
+        while (at_it)
+            std::this_thread::yield();
+    };
     const Message batch = BatchBuilder{}.read(0, wire::Paging::physical, 0x1000, 64).bytes();
     for (int i = 0; i < 200; ++i) {
         // The registrar asks the core directly; the server waits for this client meanwhile.
@@ -311,7 +321,7 @@ TEST_F(RingServerTest, a_host_that_rewrites_the_ring_meanwhile_gains_nothing) {
         ASSERT_NE(session, nullptr);
         attack = true;
         const Message reply = client.call(session->seal(wire::Command::request, batch));
-        attack = false;
+        end_attack();
         // It was refused, or not authentic, or is the answer to what was asked.
         const auto answer =
             session->open(wire::Command::request, Bytes{reply}.subspan(sizeof(wire::OpHeader)));
@@ -320,8 +330,6 @@ TEST_F(RingServerTest, a_host_that_rewrites_the_ring_meanwhile_gains_nothing) {
         ASSERT_TRUE(parts.has_value());
         ASSERT_EQ(parts->ops.at(0).result.size(), sizeof(wire::ReadResult) + 64);
     }
-    stop = true;
-    host.join();
     EXPECT_EQ(status_of(client.call(hypervisor::testing::frame(wire::Command::identity, {}))),
               wire::Status::ok);
 }

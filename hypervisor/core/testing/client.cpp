@@ -50,7 +50,9 @@ Reply call(Core& core, Bytes message) {
 
 wire::Identity identity(Core& core) {
     const Reply reply = call(core, frame(wire::Command::identity, {}));
-    return Reader{reply.payload}.take<wire::Identity>().value();
+    const auto identity = Reader{reply.payload}.take<wire::Identity>();
+    if (!identity) std::abort();
+    return *identity;
 }
 
 Registrar::Registrar(Core& core, const wire::Uuid& domain) {
@@ -87,26 +89,31 @@ Message Registrar::signed_by(const crypto::SigningKeyPair& authority) const {
     return frame(wire::Command::open, {bytes_of(binding), bytes_of(result), bytes_of(signature)});
 }
 
-ClientSession::ClientSession(const Registrar& registrar, const wire::SealedHeader& header)
-    : domain_{registrar.binding.domain}, session_{header.session}, epoch_{header.epoch} {
-    const wire::SessionKeyInfo info{
-        .label = wire::kSessionLabel, .domain = domain_, .session = session_, .epoch = epoch_};
-    std::array<std::uint8_t, 72> keys{};
-    const wire::Digest extracted =
-        crypto::hkdf_extract(registrar.binding.registration_nonce, registrar.secret.bytes());
-    if (!crypto::hkdf_expand(extracted, {bytes_of(info)}, keys)) std::abort();
-    Reader reader{keys};
-    request_key_.emplace(reader.take<std::array<std::uint8_t, 32>>().value());
-    answer_key_.emplace(reader.take<std::array<std::uint8_t, 32>>().value());
-    request_salt_ = reader.take<std::array<std::uint8_t, 4>>().value();
-    answer_salt_ = reader.take<std::array<std::uint8_t, 4>>().value();
+ClientSession::ClientSession(const wire::Uuid& domain, const wire::SealedHeader& header,
+                             const Keys& keys)
+    : domain_{domain},
+      session_{header.session},
+      epoch_{header.epoch},
+      request_key_{std::span{keys}.subspan<0, 32>()},
+      answer_key_{std::span{keys}.subspan<32, 32>()} {
+    std::memcpy(request_salt_.data(), &keys[64], request_salt_.size());
+    std::memcpy(answer_salt_.data(), &keys[68], answer_salt_.size());
 }
 
 std::unique_ptr<ClientSession> ClientSession::confirm(const Registrar& registrar,
                                                       Bytes reply_payload) {
     const auto header = Reader{reply_payload}.take<wire::SealedHeader>();
     if (!header) return nullptr;
-    std::unique_ptr<ClientSession> session{new ClientSession{registrar, *header}};
+    const wire::SessionKeyInfo info{.label = wire::kSessionLabel,
+                                    .domain = registrar.binding.domain,
+                                    .session = header->session,
+                                    .epoch = header->epoch};
+    Keys keys{};
+    const wire::Digest extracted =
+        crypto::hkdf_extract(registrar.binding.registration_nonce, registrar.secret.bytes());
+    if (!crypto::hkdf_expand(extracted, {bytes_of(info)}, keys)) return nullptr;
+    std::unique_ptr<ClientSession> session{
+        new ClientSession{registrar.binding.domain, *header, keys}};
     const auto text = session->open(wire::Command::open, reply_payload);
     if (!text) return nullptr;
     const auto confirmation = Reader{*text}.take<wire::Confirmation>();
@@ -138,8 +145,8 @@ Message ClientSession::seal(wire::Command command, Bytes batch) {
                               .tag = {}};
     Message text(batch.size());
     const wire::SealedAad covered = aad(command, wire::Direction::request, counter, batch.size());
-    if (!request_key_->seal(gcm_nonce(request_salt_, counter), bytes_of(covered), batch, text,
-                            header.tag)) {
+    if (!request_key_.seal(gcm_nonce(request_salt_, counter), bytes_of(covered), batch, text,
+                           header.tag)) {
         std::abort();
     }
     return frame(command, {bytes_of(header), text});
@@ -154,8 +161,8 @@ std::optional<Message> ClientSession::open(wire::Command command, Bytes reply_pa
     if (at == 0) at = counter;
     const wire::SealedAad covered = aad(command, wire::Direction::answer, at, text.size());
     if (header->session != session_ || header->counter != at || header->size != text.size() ||
-        !answer_key_->open(gcm_nonce(answer_salt_, at), bytes_of(covered), text, header->tag,
-                           text)) {
+        !answer_key_.open(gcm_nonce(answer_salt_, at), bytes_of(covered), text, header->tag,
+                          text)) {
         return std::nullopt;
     }
     return text;

@@ -61,15 +61,16 @@ class ClientSession final {
     std::uint64_t counter = 0;
 
   private:
-    ClientSession(const Registrar& registrar, const wire::SealedHeader& header);
+    using Keys = std::array<std::uint8_t, 72>;
+    ClientSession(const wire::Uuid& domain, const wire::SealedHeader& header, const Keys& keys);
     [[nodiscard]] wire::SealedAad aad(wire::Command command, wire::Direction direction,
                                       std::uint64_t counter, std::uint64_t size) const;
 
     wire::Uuid domain_;
     std::uint64_t session_;
     std::uint64_t epoch_;
-    std::optional<crypto::Aes256Gcm> request_key_;
-    std::optional<crypto::Aes256Gcm> answer_key_;
+    crypto::Aes256Gcm request_key_;
+    crypto::Aes256Gcm answer_key_;
     std::array<std::uint8_t, 4> request_salt_;
     std::array<std::uint8_t, 4> answer_salt_;
 };

@@ -86,12 +86,14 @@ std::uint64_t SyntheticGuest::allocate_page() {
 }
 
 std::uint64_t SyntheticGuest::entry(std::uint64_t address, std::uint32_t level) const {
+    const auto entry_in = [&](std::uint64_t table, std::uint32_t at) {
+        return table + ((address >> (12 + 9 * (at - 1))) & 511) * 8;
+    };
     std::uint64_t table = root_;
-    for (std::uint32_t at = top_level(paging_);; --at) {
-        const std::uint64_t place = table + ((address >> (12 + 9 * (at - 1))) & 511) * 8;
-        if (at == level) return place;
-        table = read_u64(place) & kAddressMask;
+    for (std::uint32_t at = top_level(paging_); at > level; --at) {
+        table = read_u64(entry_in(table, at)) & kAddressMask;
     }
+    return entry_in(table, level);
 }
 
 void SyntheticGuest::map(std::uint64_t address, std::uint64_t physical, PageSize size) {
@@ -109,13 +111,14 @@ void SyntheticGuest::map_new(std::uint64_t address, std::uint64_t size) {
 }
 
 std::uint64_t SyntheticGuest::physical_of(std::uint64_t address) const {
-    for (std::uint32_t level = top_level(paging_);; --level) {
+    for (std::uint32_t level = top_level(paging_); level > 0; --level) {
         const std::uint64_t value = read_u64(entry(address, level));
-        if ((value & 1) == 0) std::abort();
+        if ((value & 1) == 0) break;
         if (level > 1 && (value & kLargePage) == 0) continue;
         const std::uint64_t below = (std::uint64_t{1} << (12 + 9 * (level - 1))) - 1;
         return (value & kAddressMask & ~below) | (address & below);
     }
+    std::abort();  // not mapped: the test is wrong
 }
 
 void SyntheticGuest::write_virtual(std::uint64_t address, Bytes bytes) {
@@ -143,9 +146,8 @@ std::uint32_t SyntheticGuest::vcpu_count() const {
 wire::RamRange SyntheticGuest::populated(std::uint64_t start, std::uint64_t end) {
     const auto first = pages_.lower_bound(start / kPageSize);
     if (first == pages_.end() || first->first * kPageSize >= end) return {end, 0};
-    auto last = first;
-    std::uint64_t next = first->first + 1;
-    while (++last != pages_.end() && last->first == next)
+    std::uint64_t next = first->first;
+    for (auto page = first; page != pages_.end() && page->first == next; ++page)
         ++next;
     const std::uint64_t from = std::max(start, first->first * kPageSize);
     return {from, std::min(end, next * kPageSize) - from};
