@@ -10,27 +10,28 @@
 #include <chrono>
 #include <cstring>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "cli/output.hpp"
+#include "cli/program.hpp"
 #include "config/file.hpp"
 #include "config/key_file.hpp"
 #include "config/text.hpp"
 #include "sgx/image/image.hpp"
 #include "sgx/image/sigstruct.hpp"
 #include "sgx/tool/settings.hpp"
+#include "wire/fixed_text.hpp"
 
 namespace {
 
 using namespace sgm;
 using namespace sgm::sgx;
 using FileBytes = std::vector<std::uint8_t>;
-using nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
-// One sentence, and the exit status 1.
+// As sgx/image gives them: one sentence.
 template <typename T>
 using Result = std::expected<T, std::string>;
 
@@ -126,46 +127,32 @@ Result<FileBytes> prepare(const Options& options, const tool::Settings& settings
     return prepared;
 }
 
-ordered_json describe(const EnclaveImage& image) {
+void describe(const EnclaveImage& image, cli::Record& record) {
     const EnclaveLayout& layout = image.layout();
     const wire::MeasuredConfig& config = image.config();
-    ordered_json json;
-    json["mrenclave"] = config::to_hex(image.measure());
-    json["pages"] = image.page_count();
-    json["address_range"] = layout.elrange_size;
-    json["heap_size"] = layout.heap_size;
-    json["stack_size"] = layout.stack_size;
-    json["authority_key"] = config::to_hex(config.authority_key);
-    const auto end = std::find(config.label.begin(), config.label.end(), '\0');
-    std::string label{config.label.begin(), end};
-    for (char& character : label)  // anybody's bytes, shown on a terminal
-        if (character < ' ' || character > '~') character = '?';
-    json["label"] = label;
-    return json;
+    record.add("mrenclave", "mrenclave", config::to_hex(image.measure()));
+    record.add("pages", "pages", std::uint64_t{image.page_count()});
+    record.add("address_range", "address range", layout.elrange_size);
+    record.add("heap_size", "heap size", layout.heap_size);
+    record.add("stack_size", "stack size", layout.stack_size);
+    record.add("authority_key", "authority key", config::to_hex(config.authority_key));
+    record.add("label", "label", std::string{wire::get_text(config.label)});
 }
 
-void describe(const Sigstruct& sigstruct, ordered_json& json) {
-    json["mrsigner"] = config::to_hex(mrsigner(sigstruct));
-    json["attributes"] = fmt::format("{:#x}", sigstruct.attributes.flags);
-    json["xfrm"] = fmt::format("{:#x}", sigstruct.attributes.xfrm);
-    json["debug"] = (sigstruct.attributes.flags & kAttributeDebug) != 0;
-    json["product_id"] = sigstruct.isvprodid;
-    json["security_version"] = sigstruct.isvsvn;
-    json["date"] = fmt::format("{:04x}-{:02x}-{:02x}", sigstruct.date >> 16,
-                               sigstruct.date >> 8 & 0xff, sigstruct.date & 0xff);
+void describe(const Sigstruct& sigstruct, cli::Record& record) {
+    record.add("mrsigner", "mrsigner", config::to_hex(mrsigner(sigstruct)));
+    record.add("attributes", "attributes", fmt::format("{:#x}", sigstruct.attributes.flags));
+    record.add("xfrm", "xfrm", fmt::format("{:#x}", sigstruct.attributes.xfrm));
+    record.add("debug", "debug", (sigstruct.attributes.flags & kAttributeDebug) != 0);
+    record.add("product_id", "product id", std::uint64_t{sigstruct.isvprodid});
+    record.add("security_version", "security version", std::uint64_t{sigstruct.isvsvn});
+    record.add("date", "date",
+               fmt::format("{:04x}-{:02x}-{:02x}", sigstruct.date >> 16, sigstruct.date >> 8 & 0xff,
+                           sigstruct.date & 0xff));
 }
 
-void print(const Options& options, const ordered_json& json) {
-    if (options.json) {
-        fmt::print("{}\n", json.dump(2));
-        return;
-    }
-    for (const auto& [name, value] : json.items()) {
-        std::string title = name;
-        std::replace(title.begin(), title.end(), '_', ' ');
-        fmt::print("{:<17} {}\n", title,
-                   value.is_string() ? value.get<std::string>() : value.dump());
-    }
+void print(const Options& options, const cli::Record& record) {
+    fmt::print("{}", record.render(options.json ? cli::Format::json : cli::Format::text));
 }
 
 Result<void> init(const Options& options) {
@@ -205,12 +192,12 @@ Result<void> sign(const Options& options) {
     if (auto written = write_file(options.out + ".elf", *prepared); !written) return written;
     if (auto written = write_file(options.out + ".sig", bytes_of(*sigstruct)); !written)
         return written;
-    ordered_json json;
-    json["enclave"] = options.out + ".elf";
-    json["sigstruct"] = options.out + ".sig";
-    json.update(describe(*image));
-    describe(*sigstruct, json);
-    print(options, json);
+    cli::Record record;
+    record.add("enclave", "enclave", options.out + ".elf");
+    record.add("sigstruct", "sigstruct", options.out + ".sig");
+    describe(*image, record);
+    describe(*sigstruct, record);
+    print(options, record);
     return {};
 }
 
@@ -227,15 +214,23 @@ Result<void> measure(const Options& options) {
     }
     if (!image) return std::unexpected(image.error());
     const std::string mrenclave = config::to_hex(image->measure());
-    if (options.json)
-        print(options, {{"mrenclave", mrenclave}});
-    else
+    if (options.json) {
+        cli::Record record;
+        record.add("mrenclave", "mrenclave", mrenclave);
+        print(options, record);
+    } else {
         fmt::print("{}\n", mrenclave);
+    }
     return {};
 }
 
-Result<ordered_json> check(const Options& options) {
-    const auto image = read_image(options.enclave);
+struct SignedEnclave {
+    EnclaveImage image;
+    Sigstruct sigstruct;
+};
+
+Result<SignedEnclave> check(const Options& options) {
+    auto image = read_image(options.enclave);
     if (!image) return std::unexpected(image.error());
     const fs::path path = sigstruct_beside(options);
     const auto sigstruct = read_sigstruct(path);
@@ -245,41 +240,47 @@ Result<ordered_json> check(const Options& options) {
     if (!meant)
         return std::unexpected(fmt::format("{}: not the signature of {}: {}", path.string(),
                                            options.enclave, meant.error()));
-    ordered_json json = describe(*image);
-    describe(*sigstruct, json);
-    return json;
+    return SignedEnclave{std::move(*image), *sigstruct};
 }
 
 Result<void> verify(const Options& options) {
-    const auto json = check(options);
-    if (!json) return std::unexpected(json.error());
-    if (options.json)
-        print(options, {{"verified", true}, {"mrenclave", (*json)["mrenclave"]}});
-    else
+    const auto enclave = check(options);
+    if (!enclave) return std::unexpected(enclave.error());
+    if (options.json) {
+        cli::Record record;
+        record.add("verified", "verified", true);
+        record.add("mrenclave", "mrenclave", config::to_hex(enclave->image.measure()));
+        print(options, record);
+    } else {
         fmt::print("{}: signature, q1, q2 and measurement are right\n", options.enclave);
+    }
     return {};
 }
 
 Result<void> inspect(const Options& options) {
-    const auto json = check(options);
-    if (!json) return std::unexpected(json.error());
-    print(options, *json);
+    const auto enclave = check(options);
+    if (!enclave) return std::unexpected(enclave.error());
+    cli::Record record;
+    describe(enclave->image, record);
+    describe(enclave->sigstruct, record);
+    print(options, record);
     return {};
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app{"Sign, measure, verify and inspect enclaves of SGmonitor."};
-    app.require_subcommand(1);
+    cli::Program program{"sgmonitor-enclave",
+                         "Signs, measures, verifies and inspects enclaves of SGmonitor"};
     Options options;
-    Result<void> (*command)(const Options&) = nullptr;
-
     const auto add = [&](const char* name, const char* what,
                          Result<void> (*function)(const Options&)) {
-        CLI::App* subcommand = app.add_subcommand(name, what);
-        subcommand->callback([&command, function] { command = function; });
-        return subcommand;
+        return &program.command(name, what, [&options, function]() -> config::Result<void> {
+            if (auto done = function(options); !done) {
+                return std::unexpected(config::Error{std::move(done.error())});
+            }
+            return {};
+        });
     };
     const auto takes_enclave = [&](CLI::App* subcommand, const char* what) {
         subcommand->add_option("--enclave", options.enclave, what)->required();
@@ -322,11 +323,5 @@ int main(int argc, char** argv) {
         subcommand->add_option("--sigstruct", options.sigstruct,
                                "Its signature (default: the .sig beside it)");
     }
-    CLI11_PARSE(app, argc, argv);
-
-    if (const auto done = command(options); !done) {
-        fmt::print(stderr, "sgmonitor-enclave: {}\n", done.error());
-        return 1;
-    }
-    return 0;
+    return program.run(argc, argv);
 }

@@ -48,6 +48,7 @@ class ToolTest : public testing::Test {
     }
     void expect_refused(const Outcome& outcome, std::string_view reason) const {
         EXPECT_NE(outcome.status, 0);
+        EXPECT_TRUE(outcome.output.starts_with("error: ")) << outcome.output;
         EXPECT_NE(outcome.output.find(reason), std::string::npos) << outcome.output;
         EXPECT_EQ(std::count(outcome.output.begin(), outcome.output.end(), '\n'), 1)
             << outcome.output;
