@@ -49,7 +49,7 @@ allow_software_sgx = {}
 std::string approvals_text(const InitOptions& options) {
     std::string text = R"(
 # Which enclaves are approved: one [[approve]] for each. Debug enclaves are always refused.
-# By what it is (its MRENCLAVE, from `sgmonitor enclave`), or by who signed it:
+# By what it is (the MRENCLAVE that `sgmonitor enclave sign` prints), or by who signed it:
 #   mrsigner = "64 hexadecimal digits"
 #   product_id = 1
 #   minimum_svn = 1   # older security versions are refused
@@ -119,10 +119,17 @@ config::Result<void> init(const InitOptions& options) {
     if (auto key = config::create_signing_key_pair(options.dir / "authority"); !key) {
         return std::unexpected{key.error()};
     }
-    return config::write_file(options.dir / "authority.toml",
-                              service_text(options) + software_text(options) +
-                                  approvals_text(options) + domains_text(options),
-                              0644, config::IfExists::refuse);
+    const std::filesystem::path path = options.dir / "authority.toml";
+    if (auto written = config::write_file(path,
+                                          service_text(options) + software_text(options) +
+                                              approvals_text(options) + domains_text(options),
+                                          0644, config::IfExists::refuse);
+        !written) {
+        return written;
+    }
+    fmt::print("wrote {}\npublic key for all others: {}\n", path.string(),
+               (options.dir / "authority.pub").string());
+    return {};
 }
 
 }  // namespace sgm::authority

@@ -59,7 +59,7 @@ std::optional<sgx::RootCertificate> read_software_root(config::Table& table) {
     const std::filesystem::path path = table.path("software_sgx_root", "");
     if (!allowed) return std::nullopt;
     if (path.empty()) {
-        table.refuse("software_sgx_root",
+        table.refuse("allow_software_sgx",
                      "allow_software_sgx = true needs 'software_sgx_root', the certificate that "
                      "the host's software SGX made");
         return std::nullopt;

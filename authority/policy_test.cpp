@@ -139,7 +139,7 @@ TEST_F(PolicyFile, software_sgx_is_off_unless_allowed_with_a_software_root) {
     EXPECT_FALSE(settings->policy.software_root) << "naming a root does not allow it";
     EXPECT_EQ(refusal(root + "allow_software_sgx = true\n"), "");
     EXPECT_TRUE(refusal("allow_software_sgx = true\n")
-                    .starts_with(":1: allow_software_sgx = true "
+                    .starts_with(":4: allow_software_sgx = true "
                                  "needs 'software_sgx_root'"));
     dir_.write("not.pem", "no certificate");
     EXPECT_TRUE(refusal("allow_software_sgx = true\nsoftware_sgx_root = \"not.pem\"\n")

@@ -101,8 +101,16 @@ config::Result<void> init(const InitOptions& options) {
         !rules) {
         return rules;
     }
-    return config::write_file(options.dir / "remote.toml", settings_text(options), 0644,
-                              config::IfExists::refuse);
+    const std::filesystem::path path = options.dir / "remote.toml";
+    if (auto written =
+            config::write_file(path, settings_text(options), 0644, config::IfExists::refuse);
+        !written) {
+        return written;
+    }
+    fmt::print("wrote {}\npublic keys for the authority: {}, {}\n", path.string(),
+               (options.dir / "owner-signing.pub").string(),
+               (options.dir / "owner-sealing.pub").string());
+    return {};
 }
 
 }  // namespace sgm::remote
