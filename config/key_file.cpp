@@ -51,7 +51,14 @@ Result<crypto::Secret<32>> parse_key(const std::filesystem::path& path, std::str
 Result<crypto::Secret<32>> load_private_key(const std::filesystem::path& path,
                                             std::string_view kind) {
     auto text = read_private_file(path);
-    if (!text) return std::unexpected{text.error()};
+    if (!text) {
+        // A public key in its place is the wrong kind, whatever its mode.
+        if (const auto open = read_file(path);
+            open && (open->starts_with(kSigningPublic) || open->starts_with(kSealingPublic))) {
+            return parse_key(path, *open, kind);
+        }
+        return std::unexpected{text.error()};
+    }
     auto key = parse_key(path, *text, kind);
     wipe_text(*text);
     return key;

@@ -64,7 +64,12 @@ TEST(KeyFile, a_key_of_another_kind_is_refused_by_name) {
               (dir / "k.pub").string() +
                   ":1: wrong key: this file holds 'sgmonitor x25519 public', expected 'sgmonitor "
                   "ed25519 public'");
-    EXPECT_FALSE(load_sealing_key(dir / "k.key"));  // private where public is expected
+    EXPECT_FALSE(load_sealing_key(dir / "k.key"));           // private where public is expected
+    const auto pair = load_sealing_key_pair(dir / "k.pub");  // and public where private is
+    ASSERT_FALSE(pair);
+    EXPECT_NE(
+        pair.error().sentence.find(":1: wrong key: this file holds 'sgmonitor x25519 public'"),
+        std::string::npos);
 }
 
 TEST(KeyFile, other_text_is_refused_with_its_line) {
