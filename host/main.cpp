@@ -172,7 +172,7 @@ int main(int argc, char** argv) {
                               "The relay on the VM's host: loads the enclave, carries ciphertext"};
 
     std::string directory;
-    InitialSettings initial{.domain = "00000000-0000-0000-0000-000000000000",
+    InitialSettings initial{.domain = {},
                             .enclave = "ids.elf",
                             .hypervisor_socket = "/run/sgmonitor/hypervisor.sock",
                             .authority_url = "http://127.0.0.1:7400",
@@ -181,11 +181,17 @@ int main(int argc, char** argv) {
         program.command("init", "Write host.toml and, for software SGX, this machine's keys",
                         [&] { return init(directory, initial); });
     init_command.add_option("--dir", directory, "Directory to write to")->required();
-    init_command.add_option("--domain", initial.domain, "UUID of the VM to watch");
-    init_command.add_option("--enclave", initial.enclave, "Signed enclave image");
-    init_command.add_option("--hypervisor-socket", initial.hypervisor_socket);
-    init_command.add_option("--authority-url", initial.authority_url);
-    init_command.add_option("--remote-url", initial.remote_url);
+    init_command.add_option("--domain", initial.domain, "UUID of the VM to watch")->required();
+    init_command.add_option("--enclave", initial.enclave, "Signed enclave image")
+        ->capture_default_str();
+    init_command
+        .add_option("--hypervisor-socket", initial.hypervisor_socket,
+                    "Where the hypervisor process listens")
+        ->capture_default_str();
+    init_command.add_option("--authority-url", initial.authority_url, "Who approves enclaves")
+        ->capture_default_str();
+    init_command.add_option("--remote-url", initial.remote_url, "The VM's owner")
+        ->capture_default_str();
 
     std::string config;
     auto& run_command =

@@ -3,7 +3,8 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
+
+#include "cli/output.hpp"
 
 namespace sgm::host {
 
@@ -14,13 +15,6 @@ constexpr std::uint64_t kMaxWaitNs = 60ull * 1'000'000'000;
 
 std::chrono::nanoseconds bounded(std::uint64_t wait_ns) {
     return std::chrono::nanoseconds{static_cast<std::int64_t>(std::min(wait_ns, kMaxWaitNs))};
-}
-
-// The enclave's log lines are ours to print, so they may hold nothing that moves a terminal.
-std::string printable(const Message& message) {
-    std::string out{message.begin(), message.end()};
-    std::replace_if(out.begin(), out.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
-    return out;
 }
 
 }  // namespace
@@ -55,7 +49,10 @@ wire::OcallResult Ocalls::send(wire::Peer peer, Message message) {
             return wire::OcallResult::ok;
         }
         case wire::Peer::owner: owner_.send(std::move(message)); return wire::OcallResult::ok;
-        case wire::Peer::log: logger_(printable(message)); return wire::OcallResult::ok;
+        case wire::Peer::log:
+            logger_(
+                cli::printable({reinterpret_cast<const char*>(message.data()), message.size()}));
+            return wire::OcallResult::ok;
     }
     return wire::OcallResult::unreachable;
 }

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "config/file.hpp"
+#include "config/text.hpp"
 #include "config/toml_file.hpp"
 
 namespace sgm::host {
@@ -13,7 +14,9 @@ namespace {
 std::string url(config::Table& table, std::string_view key) {
     std::string value = table.string(key);
     if (!value.empty() && !value.starts_with("http://")) {
-        table.refuse(key, "must be http://HOST:PORT (what is carried is signed or sealed already)");
+        table.refuse(
+            key, "'" + std::string{key} +
+                     "' must be http://HOST:PORT (what is carried is signed or sealed already)");
     }
     return value;
 }
@@ -44,6 +47,10 @@ config::Result<Settings> load_settings(const std::filesystem::path& path) {
 
 config::Result<std::filesystem::path> write_settings(const std::filesystem::path& directory,
                                                      const InitialSettings& initial) {
+    if (!config::parse_uuid(initial.domain)) {
+        return std::unexpected{
+            config::Error{"--domain must be a UUID such as 6f1c0b4e-1d2a-4c55-9a37-0c8d5e2b7f10"}};
+    }
     const std::filesystem::path path = directory / "host.toml";
     const std::string text = fmt::format(
         R"(# sgmonitord: loads the signed enclave with the IDS and carries its messages. Nothing here is
@@ -51,33 +58,36 @@ config::Result<std::filesystem::path> write_settings(const std::filesystem::path
 # authority or the owner. Relative paths count from this file.
 
 # The VM to watch. The authority must have enrolled it.
-domain = "{}"
+domain = {}
 
-# auto: real SGX where it works, else software SGX, and which is said at the start.
-# device: real SGX or nothing. soft: software SGX, no protection from this host's root.
+# soft: SOFTWARE SGX, no protection from this host's root. auto: real SGX where it can be used, else
+# soft; this version cannot use real SGX yet, so auto is soft. device: real SGX or nothing, which this
+# version refuses. What it became is said at every start.
 sgx = "auto"
 
 # The signed enclave, as `sgmonitor enclave sign` wrote it.
-enclave = "{}"
-sigstruct = "{}"
+enclave = {}
+sigstruct = {}
 
 # Software SGX only: this machine's key and its quoting certificates.
 platform_directory = "platform"
 
 # Where the hypervisor process listens.
-hypervisor_socket = "{}"
+hypervisor_socket = {}
 
 # Who approves enclaves, and who owns the VM.
-authority_url = "{}"
-remote_url = "{}"
+authority_url = {}
+remote_url = {}
 
 # Milliseconds between scans, and so between heartbeats: 100 to 60000. The owner's own setting
 # decides when a missing beat is an alarm.
 interval_ms = 1000
 )",
-        initial.domain, initial.enclave,
-        std::filesystem::path{initial.enclave}.replace_extension(".sig").string(),
-        initial.hypervisor_socket, initial.authority_url, initial.remote_url);
+        config::toml_string(initial.domain), config::toml_string(initial.enclave),
+        config::toml_string(
+            std::filesystem::path{initial.enclave}.replace_extension(".sig").string()),
+        config::toml_string(initial.hypervisor_socket), config::toml_string(initial.authority_url),
+        config::toml_string(initial.remote_url));
     if (const auto made = config::make_directory(directory); !made) {
         return std::unexpected(made.error());
     }

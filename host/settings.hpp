@@ -26,7 +26,7 @@ struct Settings {
 
 [[nodiscard]] config::Result<Settings> load_settings(const std::filesystem::path& path);
 
-// Writes DIR/host.toml with comments. Values that are not known yet stay for the operator.
+// Writes DIR/host.toml with comments.
 struct InitialSettings {
     std::string domain;
     std::string enclave;
