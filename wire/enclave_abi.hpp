@@ -47,7 +47,7 @@ enum class OcallNumber : std::uint32_t {
     hypervisor = 1,  // the ring holds a call: wake the hypervisor, come back when it has a reply
     send = 2,        // hand `size` bytes of the buffer to `peer`
     receive = 3,     // the next message from `peer`, if any, into the buffer
-    wait = 4,        // sleep until something arrives or `deadline_ns` has passed
+    wait = 4,        // sleep until something arrives or `wait_ns` have passed
 };
 
 // Who is at the other end of send and receive. The host relays and may lie about it.
