@@ -11,25 +11,10 @@
 #include <cstring>
 #include <system_error>
 
+#include "config/descriptor.hpp"
+
 namespace sgm::config {
 namespace {
-
-// A file descriptor that is closed when it goes out of scope.
-class Descriptor final {
-  public:
-    explicit Descriptor(int fd) : fd_{fd} {}
-    ~Descriptor() {
-        if (fd_ >= 0) ::close(fd_);
-    }
-    Descriptor(const Descriptor&) = delete;
-    Descriptor& operator=(const Descriptor&) = delete;
-
-    [[nodiscard]] bool valid() const { return fd_ >= 0; }
-    [[nodiscard]] int get() const { return fd_; }
-
-  private:
-    int fd_;
-};
 
 std::unexpected<Error> system_failure(std::string_view what, const std::filesystem::path& path,
                                       int error) {
@@ -54,7 +39,7 @@ enum class Privacy { open_to_all, owner_only };
 Result<std::string> read(const std::filesystem::path& path, Privacy privacy) {
     // Not blocking: a FIFO under that name must not hang the program.
     const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
-    if (!file.valid()) return system_failure("cannot open", path, errno);
+    if (!file) return system_failure("cannot open", path, errno);
     struct stat status{};
     if (::fstat(file.get(), &status) != 0) return system_failure("cannot read", path, errno);
     if (!S_ISREG(status.st_mode)) {
@@ -95,7 +80,7 @@ Result<void> write_file(const std::filesystem::path& path, std::string_view cont
                         IfExists if_exists) {
     std::string temporary = path.string() + ".XXXXXX";
     const Descriptor file{::mkostemp(temporary.data(), O_CLOEXEC)};  // created with mode 0600
-    if (!file.valid()) return system_failure("cannot write", path, errno);
+    if (!file) return system_failure("cannot write", path, errno);
     bool done = write_all(file.get(), contents) && ::fchmod(file.get(), mode) == 0 &&
                 ::fsync(file.get()) == 0;
     bool moved = false;

@@ -55,72 +55,67 @@ std::expected<std::unique_ptr<HypervisorLink>, std::string> HypervisorLink::crea
     if (socket_path.size() >= sizeof(sockaddr_un::sun_path)) {
         return std::unexpected("the hypervisor socket's path is too long: " + socket_path);
     }
-    const int descriptor = ::memfd_create("sgm-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (descriptor < 0) return std::unexpected(system_error("cannot make the shared ring"));
-    if (::ftruncate(descriptor, wire::kRingSize) != 0 ||
-        ::fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
-        ::close(descriptor);
+    config::Descriptor ring{::memfd_create("sgm-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
+    if (!ring) return std::unexpected(system_error("cannot make the shared ring"));
+    if (::ftruncate(ring.get(), wire::kRingSize) != 0 ||
+        ::fcntl(ring.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
         return std::unexpected(system_error("cannot size the shared ring"));
     }
     void* memory =
-        ::mmap(nullptr, wire::kRingSize, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+        ::mmap(nullptr, wire::kRingSize, PROT_READ | PROT_WRITE, MAP_SHARED, ring.get(), 0);
     if (memory == MAP_FAILED) {
-        ::close(descriptor);
         return std::unexpected(system_error("cannot map the shared ring"));
     }
     return std::unique_ptr<HypervisorLink>(new HypervisorLink(
-        std::move(socket_path), descriptor, static_cast<wire::RingHeader*>(memory)));
+        std::move(socket_path), std::move(ring), static_cast<wire::RingHeader*>(memory)));
 }
 
-HypervisorLink::HypervisorLink(std::string socket_path, int ring_descriptor, wire::RingHeader* ring)
-    : socket_path_{std::move(socket_path)}, ring_descriptor_{ring_descriptor}, ring_{ring} {}
+HypervisorLink::HypervisorLink(std::string socket_path, config::Descriptor memory,
+                               wire::RingHeader* ring)
+    : socket_path_{std::move(socket_path)}, memory_{std::move(memory)}, ring_{ring} {}
 
 HypervisorLink::~HypervisorLink() {
-    disconnect();
     ::munmap(ring_, wire::kRingSize);
-    ::close(ring_descriptor_);
 }
 
 bool HypervisorLink::connect() {
-    const int descriptor = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    config::Descriptor socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     std::memcpy(address.sun_path, socket_path_.c_str(), socket_path_.size() + 1);
     wire::RingHelloReply reply{};
-    if (descriptor < 0 ||
-        ::connect(descriptor, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    if (!socket || ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address),
+                             sizeof(address)) != 0) {
         last_error_ = system_error("cannot reach the hypervisor at " + socket_path_);
-    } else if (!send_ring(descriptor, ring_descriptor_) ||
-               ::recv(descriptor, &reply, sizeof(reply), MSG_WAITALL) !=
+    } else if (!send_ring(socket.get(), memory_.get()) ||
+               ::recv(socket.get(), &reply, sizeof(reply), MSG_WAITALL) !=
                    static_cast<ssize_t>(sizeof(reply)) ||
                reply.magic != wire::kOpMagic || reply.status != 0) {
         last_error_ = "the hypervisor at " + socket_path_ + " did not take the shared ring";
     } else {
-        socket_ = descriptor;
+        socket_ = std::move(socket);
         last_error_.clear();
         return true;
     }
-    if (descriptor >= 0) ::close(descriptor);
     return false;
 }
 
 void HypervisorLink::disconnect() {
-    if (socket_ >= 0) ::close(socket_);
-    socket_ = -1;
+    socket_ = {};
 }
 
 bool HypervisorLink::hung_up() const {
-    pollfd poll_socket{.fd = socket_, .events = POLLRDHUP, .revents = 0};
+    pollfd poll_socket{.fd = socket_.get(), .events = POLLRDHUP, .revents = 0};
     return ::poll(&poll_socket, 1, 0) != 0;
 }
 
 wire::OcallResult HypervisorLink::wake_and_wait(const std::atomic<bool>& stop) {
     const auto call = static_cast<std::uint32_t>(wire::RingState::call);
-    if (socket_ >= 0 && hung_up()) {
+    if (socket_ && hung_up()) {
         disconnect();
         last_error_ = "the hypervisor closed the connection";
     }
-    if (socket_ < 0 && !connect()) return wire::OcallResult::unreachable;
+    if (!socket_ && !connect()) return wire::OcallResult::unreachable;
 
     const auto deadline = std::chrono::steady_clock::now() + kReplyTimeout;
     futex(&ring_->state, FUTEX_WAKE, 1, nullptr);

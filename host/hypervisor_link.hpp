@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 
+#include "config/descriptor.hpp"
 #include "wire/enclave_abi.hpp"
 #include "wire/ring.hpp"
 
@@ -26,7 +27,7 @@ class HypervisorLink final {
     HypervisorLink& operator=(const HypervisorLink&) = delete;
 
     // The ring's memfd: kRingSize bytes, sealed against shrinking and growing.
-    [[nodiscard]] int ring_descriptor() const { return ring_descriptor_; }
+    [[nodiscard]] int ring_descriptor() const { return memory_.get(); }
 
     // The enclave has put a call into the ring: wakes the hypervisor and returns when the reply is
     // there (ok), the hypervisor has gone (ring_changed), it cannot be reached or is too slow
@@ -37,7 +38,7 @@ class HypervisorLink final {
     [[nodiscard]] const std::string& last_error() const { return last_error_; }
 
   private:
-    HypervisorLink(std::string socket_path, int ring_descriptor, wire::RingHeader* ring);
+    HypervisorLink(std::string socket_path, config::Descriptor memory, wire::RingHeader* ring);
 
     [[nodiscard]] bool connect();
     void disconnect();
@@ -48,9 +49,9 @@ class HypervisorLink final {
 
     std::string socket_path_;
     std::string last_error_;
-    int ring_descriptor_;
-    wire::RingHeader* ring_;  // kRingSize bytes
-    int socket_ = -1;
+    config::Descriptor memory_;  // the ring's memfd
+    wire::RingHeader* ring_;     // kRingSize bytes
+    config::Descriptor socket_;
 };
 
 }  // namespace sgm::host

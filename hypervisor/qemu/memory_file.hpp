@@ -12,11 +12,13 @@
 #include <memory>
 #include <vector>
 
+#include "config/descriptor.hpp"
 #include "config/error.hpp"
-#include "hypervisor/qemu/descriptor.hpp"
 #include "wire/bytes.hpp"
 
 namespace sgm::qemu {
+
+using config::Descriptor;
 
 class MemoryFile final {
   public:

@@ -8,10 +8,12 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "config/descriptor.hpp"
 #include "config/error.hpp"
-#include "hypervisor/qemu/descriptor.hpp"
 
 namespace sgm::qemu {
+
+using config::Descriptor;
 
 // What QEMU said on its own since the last look.
 struct QmpEvents {

@@ -12,11 +12,13 @@
 #include <thread>
 #include <vector>
 
+#include "config/descriptor.hpp"
 #include "config/error.hpp"
 #include "hypervisor/core/core.hpp"
-#include "hypervisor/qemu/descriptor.hpp"
 
 namespace sgm::qemu {
+
+using config::Descriptor;
 
 class RingServer final {
   public:

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "config/descriptor.hpp"
 #include "sgx/loader/soft/soft_enclave.hpp"
 
 namespace sgm::sgx {
@@ -47,16 +48,12 @@ std::string text(const EnclaveLoss& loss) {
 }
 
 std::expected<SharedMemory, std::string> Enclave::allocate(std::size_t size) {
-    const int descriptor = ::memfd_create("sgm-arena", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (descriptor < 0 || ::ftruncate(descriptor, static_cast<off_t>(size)) != 0) {
-        const int error = errno;
-        if (descriptor >= 0) ::close(descriptor);
+    const config::Descriptor memory{::memfd_create("sgm-arena", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
+    if (!memory || ::ftruncate(memory.get(), static_cast<off_t>(size)) != 0) {
         return std::unexpected(
-            fmt::format("no {} bytes of shared memory: {}", size, std::strerror(error)));
+            fmt::format("no {} bytes of shared memory: {}", size, std::strerror(errno)));
     }
-    auto memory = share(descriptor, size);
-    ::close(descriptor);
-    return memory;
+    return share(memory.get(), size);
 }
 
 std::expected<Platform, std::string> parse_platform(std::string_view name) {

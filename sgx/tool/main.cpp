@@ -3,7 +3,6 @@
 // key is; nothing here is needed to run an enclave.
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cerrno>
@@ -16,6 +15,7 @@
 
 #include "cli/output.hpp"
 #include "cli/program.hpp"
+#include "config/descriptor.hpp"
 #include "config/file.hpp"
 #include "config/key_file.hpp"
 #include "config/text.hpp"
@@ -36,11 +36,9 @@ template <typename T>
 using Result = std::expected<T, std::string>;
 
 Result<FileBytes> read_file(const fs::path& path, std::size_t most) {
-    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0)
-        return std::unexpected(fmt::format("{}: {}", path.string(), std::strerror(errno)));
-    auto bytes = read_descriptor(descriptor, most);
-    ::close(descriptor);
+    const config::Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+    if (!file) return std::unexpected(fmt::format("{}: {}", path.string(), std::strerror(errno)));
+    auto bytes = read_descriptor(file.get(), most);
     if (!bytes) return std::unexpected(fmt::format("{}: {}", path.string(), bytes.error()));
     return bytes;
 }

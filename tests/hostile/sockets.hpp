@@ -1,37 +1,17 @@
 // SPDX-License-Identifier: MIT
-// Descriptors that close themselves, and the few socket calls that the relay needs.
+// The few socket calls that the relay needs.
 #pragma once
-
-#include <unistd.h>
 
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
 
+#include "config/descriptor.hpp"
 #include "wire/bytes.hpp"
 
 namespace sgm::hostile {
 
-class Descriptor final {
-  public:
-    Descriptor() = default;
-    explicit Descriptor(int fd) : fd_{fd} {}
-    Descriptor(Descriptor&& other) noexcept : fd_{std::exchange(other.fd_, -1)} {}
-    Descriptor& operator=(Descriptor&& other) noexcept {
-        std::swap(fd_, other.fd_);
-        return *this;
-    }
-    ~Descriptor() {
-        if (fd_ >= 0) close(fd_);
-    }
-
-    [[nodiscard]] int get() const { return fd_; }
-    [[nodiscard]] explicit operator bool() const { return fd_ >= 0; }
-
-  private:
-    int fd_ = -1;
-};
+using config::Descriptor;
 
 // These throw std::runtime_error with a sentence: the relay cannot begin without them.
 [[nodiscard]] Descriptor listen_unix(const std::string& path);

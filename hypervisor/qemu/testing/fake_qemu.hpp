@@ -9,9 +9,11 @@
 #include <thread>
 #include <vector>
 
-#include "hypervisor/qemu/descriptor.hpp"
+#include "config/descriptor.hpp"
 
 namespace sgm::qemu::testing {
+
+using config::Descriptor;
 
 // The map of a q35 machine of 64 MiB whose backend is called "ram0".
 [[nodiscard]] std::string small_q35_map();

@@ -23,36 +23,19 @@
 #include <utility>
 #include <vector>
 
+#include "config/descriptor.hpp"
 #include "sgx/loader/soft/gate.hpp"
 #include "sgx/loader/soft/platform.hpp"
 
 namespace sgm::sgx::soft {
 namespace {
 
-class Descriptor final {
-  public:
-    explicit Descriptor(int value = -1) : value_{value} {}
-    Descriptor(Descriptor&& other) noexcept : value_{std::exchange(other.value_, -1)} {}
-    Descriptor& operator=(Descriptor&& other) noexcept {
-        std::swap(value_, other.value_);
-        return *this;
-    }
-    Descriptor(const Descriptor&) = delete;
-    Descriptor& operator=(const Descriptor&) = delete;
-    ~Descriptor() {
-        if (value_ >= 0) ::close(value_);
-    }
-    [[nodiscard]] int get() const { return value_; }
-
-  private:
-    int value_;
-};
+using config::Descriptor;
 
 std::expected<Descriptor, std::string> open_file(const std::filesystem::path& path) {
-    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0)
-        return std::unexpected(fmt::format("{}: {}", path.string(), std::strerror(errno)));
-    return Descriptor{descriptor};
+    Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+    if (!file) return std::unexpected(fmt::format("{}: {}", path.string(), std::strerror(errno)));
+    return file;
 }
 
 std::string system_error(std::string_view what) {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
+// Header-only, so that rooms which link nothing of this one may use it too.
 #pragma once
 
 #include <unistd.h>
 
 #include <utility>
 
-namespace sgm::qemu {
+namespace sgm::config {
 
 // Owns a file descriptor.
 class Descriptor final {
@@ -28,4 +29,4 @@ class Descriptor final {
     int fd_ = -1;
 };
 
-}  // namespace sgm::qemu
+}  // namespace sgm::config
