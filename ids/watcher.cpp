@@ -196,10 +196,11 @@ bool Watcher::attach() {
             set_state(wire::IdsState::unsupported, error.why);
             next_attach_ = clock() + kAttachIntervals * interval();
             break;
+        // A host that keeps the search from the hypervisor must not leave the last state standing.
         case guest::AttachError::Kind::unreadable:
+        case guest::AttachError::Kind::memory:
             set_state(wire::IdsState::unreadable, error.why);
             break;
-        case guest::AttachError::Kind::memory: break;  // the session's trouble, told as such
     }
     return false;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The whole life of an IDS over a guest in which there is no kernel to find, with a host in
-// between that may be hostile. Guests with a kernel are tests/integration's matter.
+// The whole life of an IDS, most of it over a guest in which there is no kernel to find, with a
+// host in between that may be hostile. Real kernels are tests/integration's matter.
 #include "ids/watcher.hpp"
 
 #include <gtest/gtest.h>
@@ -112,6 +112,21 @@ TEST(Watcher, a_session_whose_lifetime_nears_its_end_is_renewed_without_a_findin
     EXPECT_EQ(watch_world(world, 8), wire::EnclaveResult::stopped);
     EXPECT_GE(world.beats().back().registrations, 3u);
     EXPECT_TRUE(world.findings().empty());
+}
+
+TEST(Watcher, a_host_that_drops_the_search_for_a_kernel_is_told_and_does_not_pass_for_a_start) {
+    World world;
+    world.drops = [](const Message& call) {
+        const auto header = Reader{call}.take<wire::OpHeader>();
+        const bool sealed = header->command == static_cast<std::uint16_t>(wire::Command::request);
+        return sealed && header->size > sizeof(wire::SealedHeader) + sizeof(wire::SearchCall);
+    };
+    static_cast<void>(watch_world(world, 3));
+    const auto beats = world.beats();
+    ASSERT_GE(beats.size(), 3u);
+    EXPECT_EQ(beats[0].state, wire::IdsState::starting);
+    EXPECT_EQ(beats[1].state, wire::IdsState::unreadable);
+    EXPECT_FALSE(wire::get_text(beats[1].reason).empty());
 }
 
 TEST(Watcher, a_hypervisor_that_forgot_the_session_is_registered_with_anew) {

@@ -42,6 +42,7 @@ World::World()
 std::expected<std::size_t, EnvironmentError> World::call_hypervisor(Bytes call,
                                                                     MutableBytes reply) {
     Message to_hypervisor = to_message(call);
+    if (drops(to_hypervisor)) return std::unexpected(EnvironmentError::unreachable);
     on_call(to_hypervisor);
     carried.push_back(to_hypervisor);
     Message from_hypervisor(wire::kRingMaxReply);

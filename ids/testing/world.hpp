@@ -28,6 +28,7 @@ class World final : public Environment {
     World();
 
     // --- what the host does
+    std::function<bool(const Message&)> drops = [](const Message&) { return false; };
     std::function<void(Message&)> on_call = [](Message&) {};   // to the hypervisor
     std::function<void(Message&)> on_reply = [](Message&) {};  // from the hypervisor
     std::vector<Message> carried;                              // everything, in order
