@@ -42,6 +42,9 @@ class Session final : public guest::Transport {
     // The status that came in the clear with SessionEnd::ended. A hint: the host may forge it.
     [[nodiscard]] wire::Status end_status() const { return end_status_; }
 
+    // Changes when the VM was reset, restored or migrated; authenticated by the confirmation.
+    [[nodiscard]] std::uint64_t epoch() const { return parameters_.epoch; }
+
     // Hypervisor clock, in ns, of the last answer.
     [[nodiscard]] std::uint64_t clock() const { return clock_; }
 

@@ -129,6 +129,12 @@ bool Watcher::register_anew() {
     for (;;) {
         auto registered = register_ids(environment_, authority_, domain_, keys_.public_keys());
         if (registered) {
+            // Another epoch: a VM that was reset may keep the memory of the kernel that ran before.
+            if (registered_ && registered_->session->epoch() != registered->session->epoch()) {
+                kernel_.reset();
+                coverage_.clear();
+                next_attach_ = 0;
+            }
             registered_ = std::move(*registered);
             memory_.emplace(*registered_->session);
             owner_.set_owner(registered_->attestation.result.owner);

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "crypto/hash.hpp"
+#include "guest/testing/synthetic_kernel.hpp"
 #include "ids/testing/world.hpp"
 #include "wire/fixed_text.hpp"
 
@@ -127,6 +128,25 @@ TEST(Watcher, a_host_that_drops_the_search_for_a_kernel_is_told_and_does_not_pas
     EXPECT_EQ(beats[0].state, wire::IdsState::starting);
     EXPECT_EQ(beats[1].state, wire::IdsState::unreadable);
     EXPECT_FALSE(wire::get_text(beats[1].reason).empty());
+}
+
+TEST(Watcher, after_a_reset_the_kernel_that_ran_before_is_not_watched_any_more) {
+    guest::testing::SyntheticKernel kernel;
+    kernel.set_registers();
+    World world;
+    world.port.remove(world.guest);
+    world.port.add(kernel.vm());
+    world.on_wait = [&, waits = 0]() mutable {
+        if (++waits != 2) return;
+        // What a reset leaves: all memory as it was, and a processor without paging.
+        ++kernel.vm().current_epoch;
+        kernel.vm().vcpus[0].cr0 = 0;
+    };
+    static_cast<void>(watch_world(world, 5));
+    EXPECT_NE(std::ranges::count(world.beats(), wire::IdsState::watching, &wire::Heartbeat::state),
+              0);
+    EXPECT_EQ(world.beats().back().state, wire::IdsState::no_kernel);
+    EXPECT_EQ(world.beats().back().check_count, 0u);
 }
 
 TEST(Watcher, a_hypervisor_that_forgot_the_session_is_registered_with_anew) {
