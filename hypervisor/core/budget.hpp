@@ -13,6 +13,8 @@ namespace sgm::hypervisor {
 // Reads of guest memory, each of at most a page: a page-table entry counts as one. About 30 ms.
 // What has begun is finished first: one row of a walk, one `read`; together below 2,000 more.
 inline constexpr std::uint64_t kMaxAccesses = 1u << 20;
+// What the registers of one vCPU count as: one batch reads those of at most 64.
+inline constexpr std::uint64_t kRegistersCost = kMaxAccesses / 64;
 // vCPUs are not held longer than this, plus the time of what has begun.
 inline constexpr std::uint64_t kMaxHoldNs = 100'000'000;
 
@@ -31,6 +33,11 @@ class Budget final {
         if (accesses_ < next_clock_check_) return;
         next_clock_check_ = accesses_ + kAccessesBetweenClockChecks;
         if (port_.now_ns() >= deadline_) accesses_ = kMaxAccesses;
+    }
+    // A vCPU's registers: a port may have to stop it, or to ask another process.
+    void spend_registers() {
+        accesses_ += kRegistersCost - 1;
+        spend_access();
     }
     [[nodiscard]] bool exhausted() const { return accesses_ >= kMaxAccesses; }
 

@@ -59,13 +59,15 @@ OpResult describe(Port& port, Domain& domain, Bytes arguments, MutableBytes room
     return {OpStatus::ok, result.size()};
 }
 
-OpResult registers(Domain& domain, Bytes arguments, MutableBytes room) {
+OpResult registers(Memory& memory, Bytes arguments, MutableBytes room) {
+    Domain& domain = memory.domain();
     Reader reader{arguments};
     const auto call = reader.take<wire::RegistersCall>();
     if (!call || !reader.empty() || call->reserved != 0 || call->vcpu >= domain.vcpu_count()) {
         return {OpStatus::malformed};
     }
     if (room.size() < sizeof(wire::Registers)) return {OpStatus::deferred};
+    memory.budget().spend_registers();
     const auto values = domain.registers(call->vcpu);
     if (!values) return {OpStatus::unsupported};
     Writer result{room};
@@ -110,7 +112,7 @@ OpResult run(Port& port, Memory& memory, const Call& call, SearchWindow& window,
     if (memory.budget().exhausted()) return {OpStatus::deferred};
     switch (static_cast<wire::Op>(call.header.op)) {
         case wire::Op::describe: return describe(port, memory.domain(), call.arguments, room);
-        case wire::Op::registers: return registers(memory.domain(), call.arguments, room);
+        case wire::Op::registers: return registers(memory, call.arguments, room);
         case wire::Op::read:
         case wire::Op::search:
         case wire::Op::walk: return read_memory(memory, call, window, room);

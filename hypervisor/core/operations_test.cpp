@@ -119,6 +119,17 @@ TEST_F(OperationsTest, registers_of_a_vcpu_are_answered_and_others_are_malformed
     EXPECT_EQ(execute_one(BatchBuilder{}.registers(~0u)).status, OpStatus::malformed);
 }
 
+TEST_F(OperationsTest, a_batch_of_nothing_but_registers_keeps_to_the_bound_of_work) {
+    guest.vcpus[0].valid = wire::kRegCr3;
+    BatchBuilder batch;
+    for (std::uint32_t i = 0; i < wire::kMaxBatchOps; ++i)
+        batch.registers(0);
+    const auto reply = execute(batch.bytes());
+    ASSERT_TRUE(reply.has_value());
+    EXPECT_EQ(std::ranges::count(reply->ops, OpStatus::ok, &OpReply::status), 64);
+    EXPECT_EQ(reply->ops.back().status, OpStatus::deferred);
+}
+
 // --- read
 
 TEST_F(OperationsTest, a_read_across_pages_gathers_what_is_scattered) {
