@@ -19,6 +19,8 @@ using wire::Severity;
 
 // A beat that repeats an older one proves nothing that still matters: dead comes at 3 T.
 constexpr std::size_t kRememberedChallenges = 8;
+// An IDS starts with two beats before it listens: at its registration and after its first scan.
+constexpr int kMaxBeatsWithoutRules = 4;
 constexpr milliseconds kStatusPeriod{1000};
 // A query that nobody fetched for so long: whoever asked has gone.
 constexpr UtcMs kMaxQueryAge = 60'000;
@@ -133,11 +135,17 @@ std::expected<void, Refusal> Monitor::take_beat(const ids::OpenedMessage& messag
     boot_ = std::move(taken->boot);
     last_alarm_.clear();
     if (is_new) {
+        beats_without_rules_ = 0;
         command_sequence_ = 0;
         commands_.clear();
         challenge(now);
     }
-    if (beat.rules_version < rules_.version) commands_.set_rules(rules_.payload());
+    if (beat.rules_version < rules_.version) {
+        commands_.set_rules(rules_.payload());
+        note_older_rules(beat.rules_version, now);
+    } else {
+        beats_without_rules_ = 0;
+    }
     if (beat.rules_version > rules_.version) note_newer_rules(beat.rules_version, now);
     if (alive_at) {
         const auto ago = std::chrono::duration_cast<milliseconds>(now.instant - *alive_at);
@@ -222,6 +230,18 @@ void Monitor::note_refusal(const Refusal& refusal, Now now) {
 void Monitor::note_life(const Liveness::Transition& transition, Now now) {
     raise(describe(transition), now);
     save_status(now, true);
+}
+
+// Each beat has them sent again, and an IDS that takes them beats at once: only a host that keeps
+// just them back can make so many beats show the old ones.
+void Monitor::note_older_rules(std::uint64_t version, Now now) {
+    if (++beats_without_rules_ != kMaxBeatsWithoutRules) return;
+    raise({.severity = Severity::critical,
+           .kind = "rules",
+           .text = fmt::format("{} beats in a row show rules version {}, not version {}: the host "
+                               "keeps the rules from the IDS",
+                               beats_without_rules_, version, rules_.version)},
+          now);
 }
 
 void Monitor::note_newer_rules(std::uint64_t version, Now now) {

@@ -70,6 +70,7 @@ class Monitor final {
     void take_answer(Bytes payload);
     void note_refusal(const Refusal& refusal, Now now);
     void note_life(const Liveness::Transition& transition, Now now);
+    void note_older_rules(std::uint64_t version, Now now);
     void note_newer_rules(std::uint64_t version, Now now);
     void raise(const Observation& alert, Now now);
     void challenge(Now now);
@@ -92,6 +93,7 @@ class Monitor final {
     std::string last_refusal_;
     std::string last_alarm_;
     bool newer_rules_told_ = false;
+    int beats_without_rules_ = 0;  // in a row, with rules older than ours
     Instant next_status_{};
 };
 

@@ -305,6 +305,20 @@ TEST_F(MonitorTest, rules_are_sent_until_a_beat_shows_them) {
     EXPECT_EQ(alerts("rules"), std::vector<std::string>{"the IDS has rules version 3"});
 }
 
+TEST_F(MonitorTest, rules_that_the_host_keeps_back_are_told_within_three_intervals) {
+    const std::vector<std::string> told = {
+        "4 beats in a row show rules version 0, not version 3: the host keeps the rules from the "
+        "IDS"};
+    EXPECT_EQ(take(ids_.beat()), "");
+    live_one_interval(ids_);
+    live_one_interval(ids_);
+    EXPECT_TRUE(alerts("rules").empty());
+    live_one_interval(ids_);
+    EXPECT_EQ(alerts("rules"), told);
+    live_one_interval(ids_);
+    EXPECT_EQ(alerts("rules"), told) << "once is enough";
+}
+
 TEST_F(MonitorTest, rules_that_the_ids_will_not_take_any_more_are_told_once) {
     ids_.next.rules_version = 4;
     EXPECT_EQ(take(ids_.beat()), "");
