@@ -111,9 +111,10 @@ std::optional<Ring> receive_ring(int socket) {
     message.msg_iov = &part;
     message.msg_iovlen = 1;
     message.msg_control = control.data();
-    message.msg_controllen = control.size();
+    // Not CMSG_SPACE: the kernel would put a second descriptor into the padding, and it would leak.
+    message.msg_controllen = CMSG_LEN(sizeof(int));
     const ssize_t size = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_WAITALL);
-    // Further descriptors than there is room for are closed by the kernel.
+    // Further descriptors than there is room for are closed by the kernel: MSG_CTRUNC.
     Descriptor memory;
     if (const cmsghdr* header = size >= 0 ? CMSG_FIRSTHDR(&message) : nullptr;
         header != nullptr && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
@@ -122,8 +123,9 @@ std::optional<Ring> receive_ring(int socket) {
         std::memcpy(&fd, CMSG_DATA(header), sizeof(fd));
         memory = Descriptor{fd};
     }
-    if (size != sizeof(hello) || hello.magic != wire::kOpMagic ||
-        hello.version != wire::kProtocolVersion || hello.size != wire::kRingSize || !memory) {
+    if (size != sizeof(hello) || (message.msg_flags & MSG_CTRUNC) != 0 ||
+        hello.magic != wire::kOpMagic || hello.version != wire::kProtocolVersion ||
+        hello.size != wire::kRingSize || !memory) {
         return std::nullopt;
     }
     return Ring::map(memory.get());

@@ -276,6 +276,24 @@ TEST_F(RingServerTest, memory_that_could_be_taken_away_is_not_mapped) {
     refused(hello, {good.get()});
 }
 
+TEST_F(RingServerTest, descriptors_that_nobody_asked_for_are_not_kept) {
+    const auto open_descriptors = [] {
+        const std::filesystem::directory_iterator all{"/proc/self/fd"};
+        return std::distance(begin(all), end(all));
+    };
+    const auto before = open_descriptors();
+    {
+        const Descriptor memory = make_ring();
+        const Descriptor socket = connect_to(path);
+        send_hello(socket.get(), kHello, {memory.get(), memory.get()});
+        (void)hello_status(socket.get());
+        ::shutdown(socket.get(), SHUT_WR);
+        char byte = 0;
+        EXPECT_EQ(::recv(socket.get(), &byte, 1, 0), 0) << "the server has closed its end";
+    }
+    EXPECT_EQ(open_descriptors(), before);
+}
+
 TEST_F(RingServerTest, clients_that_hang_up_at_once_leave_room_for_others) {
     for (std::size_t i = 0; i < 2 * RingServer::kMaxConnections; ++i) {
         const Descriptor socket = connect_to(path);
