@@ -120,30 +120,30 @@ void operator delete[](void* pointer, std::size_t, std::align_val_t) noexcept {
     release_or_abort(pointer);
 }
 
-// What libstdc++ calls where it would throw.
+// What libstdc++ calls where it would throw; its own declarations say that they do not return.
 namespace std {
-[[noreturn]] void __throw_bad_alloc() {
+void __throw_bad_alloc() {
     sgm::enclave::abort(EnclaveResult::out_of_memory);
 }
-[[noreturn]] void __throw_bad_array_new_length() {
+void __throw_bad_array_new_length() {
     sgm::enclave::abort(EnclaveResult::out_of_memory);
 }
-[[noreturn]] void __throw_length_error(const char*) {
+void __throw_length_error(const char*) {
     sgm::enclave::abort(EnclaveResult::out_of_memory);
 }
-[[noreturn]] void __throw_logic_error(const char*) {
+void __throw_logic_error(const char*) {
     sgm::enclave::abort(EnclaveResult::internal);
 }
-[[noreturn]] void __throw_invalid_argument(const char*) {
+void __throw_invalid_argument(const char*) {
     sgm::enclave::abort(EnclaveResult::internal);
 }
-[[noreturn]] void __throw_out_of_range(const char*) {
+void __throw_out_of_range(const char*) {
     sgm::enclave::abort(EnclaveResult::internal);
 }
-[[noreturn]] void __throw_out_of_range_fmt(const char*, ...) {
+void __throw_out_of_range_fmt(const char*, ...) {
     sgm::enclave::abort(EnclaveResult::internal);
 }
-[[noreturn]] void __throw_bad_function_call() {
+void __throw_bad_function_call() {
     sgm::enclave::abort(EnclaveResult::internal);
 }
 }  // namespace std
