@@ -13,7 +13,7 @@
 namespace {
 
 struct Party {
-    std::string_view name;
+    const char* name;
     const char* program;
     const char* purpose;
 };
@@ -30,7 +30,7 @@ constexpr Party kParties[] = {
 void list_parties(std::FILE* out) {
     std::fputs("usage: sgmonitor PARTY COMMAND ...\n\nThe parties:\n", out);
     for (const Party& party : kParties) {
-        std::fprintf(out, "  %-12s%s\n", party.name.data(), party.purpose);
+        std::fprintf(out, "  %-12s%s\n", party.name, party.purpose);
     }
     std::fputs("\n`sgmonitor PARTY --help` lists the commands of each.\n", out);
 }

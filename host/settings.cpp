@@ -51,7 +51,7 @@ config::Result<std::filesystem::path> write_settings(const std::filesystem::path
         return std::unexpected{
             config::Error{"--domain must be a UUID such as 6f1c0b4e-1d2a-4c55-9a37-0c8d5e2b7f10"}};
     }
-    const std::filesystem::path path = directory / "host.toml";
+    std::filesystem::path path = directory / "host.toml";
     const std::string text = fmt::format(
         R"(# sgmonitord: loads the signed enclave with the IDS and carries its messages. Nothing here is
 # secret, and nothing that the host writes here is believed by the enclave, the hypervisor, the

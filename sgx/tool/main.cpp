@@ -107,7 +107,7 @@ Result<tool::Settings> settings_of(const Options& options) {
     if (options.settings.empty()) return tool::Settings{};
     auto settings = tool::load_settings(options.settings);
     if (!settings) return std::unexpected(settings.error().sentence);
-    return std::move(*settings);
+    return *settings;
 }
 
 Result<FileBytes> prepare(const Options& options, const tool::Settings& settings) {
