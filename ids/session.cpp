@@ -12,6 +12,7 @@ using wire::Direction;
 Session::Session(Environment& environment, const hypervisor::SessionName& name,
                  const wire::Nonce& registration_nonce, const crypto::Secret<32>& secret)
     : environment_{environment},
+      epoch_{name.epoch},
       keys_{name, registration_nonce, secret},
       call_buffer_(wire::kRingMaxCall),
       reply_buffer_(wire::kRingMaxReply) {}

@@ -43,7 +43,7 @@ class Session final : public guest::Transport {
     [[nodiscard]] wire::Status end_status() const { return end_status_; }
 
     // Changes when the VM was reset, restored or migrated; authenticated by the confirmation.
-    [[nodiscard]] std::uint64_t epoch() const { return parameters_.epoch; }
+    [[nodiscard]] std::uint64_t epoch() const { return epoch_; }
 
     // Hypervisor clock, in ns, of the last answer.
     [[nodiscard]] std::uint64_t clock() const { return clock_; }
@@ -58,6 +58,7 @@ class Session final : public guest::Transport {
                             MutableBytes text) const;
 
     Environment& environment_;
+    const std::uint64_t epoch_;
     hypervisor::SessionKeys keys_;
     std::uint64_t counter_ = 0;  // of the last request
     std::uint64_t clock_ = 0;
