@@ -93,7 +93,7 @@ config::Result<Settings> load_settings(const std::filesystem::path& path) {
     if (mode == "0660") {
         settings.socket_mode = 0660;
     } else if (mode != "0600") {
-        root.refuse("socket_mode", "must be \"0600\" or \"0660\"");
+        root.refuse("socket_mode", "'socket_mode' must be \"0600\" or \"0660\"");
     }
     for (config::Table& table : root.tables("domain")) {
         const DomainSettings domain{.uuid = table.uuid("uuid"),
@@ -101,13 +101,14 @@ config::Result<Settings> load_settings(const std::filesystem::path& path) {
                                     .qmp = table.path("qmp"),
                                     .backend = table.string("backend", "")};
         for (const DomainSettings& other : settings.domains) {
-            if (other.uuid == domain.uuid) table.refuse("uuid", "names a domain a second time");
-            if (other.qmp == domain.qmp) table.refuse("qmp", "is another domain's too");
+            if (other.uuid == domain.uuid)
+                table.refuse("uuid", "'uuid' names a domain a second time");
+            if (other.qmp == domain.qmp) table.refuse("qmp", "'qmp' is another domain's too");
         }
         settings.domains.push_back(domain);
     }
     if (settings.domains.empty()) {
-        root.refuse("domain", "is missing: there must be at least one [[domain]]");
+        root.refuse("domain", "'domain' is missing: add at least one [[domain]]");
     }
     if (auto sound = file->finish(); !sound) return std::unexpected{sound.error()};
     return settings;
