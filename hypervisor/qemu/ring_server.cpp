@@ -18,6 +18,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <limits>
 #include <optional>
 
 #include "wire/ring.hpp"
@@ -64,8 +65,10 @@ class Ring final {
     }
     void set_state(RingState state) {
         store(&wire::RingHeader::state, static_cast<std::uint32_t>(state));
-        futex(FUTEX_WAKE, 1, nullptr);
+        wake_all();
     }
+    // All: a thread of an earlier connection, which has not yet seen its end, may wait here too.
+    void wake_all() { futex(FUTEX_WAKE, std::numeric_limits<int>::max(), nullptr); }
     void sleep_while(RingState state) {
         store(&wire::RingHeader::hypervisor_asleep, 1);
         futex(FUTEX_WAIT, static_cast<std::uint32_t>(state), &kLookInterval);
@@ -141,7 +144,8 @@ bool await_call(Ring& ring, int socket, const std::atomic<bool>& stop) {
     auto spin_until = std::chrono::steady_clock::now() + kSpin;
     while (!stop) {
         const RingState state = ring.state();
-        if (state == RingState::call) return true;
+        // Who has hung up may have brought the ring to a new connection, whose call this is.
+        if (state == RingState::call) return !hung_up(socket);
         if (state == RingState::closed) return false;
         if (std::chrono::steady_clock::now() < spin_until) {
             ::sched_yield();
@@ -269,6 +273,7 @@ void RingServer::serve(Descriptor socket) {
         ring->set_reply_size(size);
         ring->set_state(RingState::reply);
     }
+    ring->wake_all();  // the call that woke this thread may be for another
 }
 
 }  // namespace sgm::qemu
