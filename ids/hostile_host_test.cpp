@@ -67,7 +67,8 @@ class HostileHost : public ::testing::Test {
 };
 
 TEST_F(HostileHost, an_honest_host_carries_a_request_and_its_answer) {
-    const auto answer = session()->exchange(read_secret());
+    const auto open = session();
+    const auto answer = open->exchange(read_secret());
     ASSERT_TRUE(answer.has_value());
     EXPECT_FALSE(std::ranges::search(*answer, kSecretName).empty());
 }
