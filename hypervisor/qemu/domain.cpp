@@ -131,9 +131,11 @@ bool QemuDomain::hold() {
     if (qemu == nullptr) return false;
     const auto status = qemu->execute("query-status");
     if (!status) return false;
-    // A VM that its administrator has stopped is held already, and must not be set running.
-    must_continue_ = is_true(*status, "running");
-    if (must_continue_ && !qemu->execute("stop")) {
+    // A VM that its administrator has stopped is held already, and must not be set running; one
+    // that did not go on after the last hold is stopped because of us, and still must.
+    const bool running = is_true(*status, "running");
+    must_continue_ = must_continue_ || running;
+    if (running && !qemu->execute("stop")) {
         // Stopped or not, it is told to go on.
         release();
         return false;

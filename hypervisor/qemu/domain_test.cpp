@@ -119,6 +119,19 @@ TEST_F(DomainTest, a_vm_that_was_stopped_stays_stopped) {
     EXPECT_EQ(count("cont"), 0);
 }
 
+TEST_F(DomainTest, a_vm_that_did_not_go_on_is_told_again_after_the_next_hold) {
+    EXPECT_TRUE(domain.hold());
+    qemu->refuse("cont");
+    EXPECT_FALSE(domain.release());
+    // Stopped, and by us: not what its administrator wants.
+    qemu->answer("query-status", R"({"running": false})");
+    qemu->answer("cont", "{}");
+    EXPECT_TRUE(domain.hold());
+    EXPECT_EQ(count("stop"), 1);
+    EXPECT_TRUE(domain.release());
+    EXPECT_EQ(count("cont"), 2);
+}
+
 TEST_F(DomainTest, answers_that_are_not_what_they_should_be_are_no_answers) {
     for (const char* strange : {"[]", "17", "null", R"("text")", R"({"running": "yes"})"}) {
         qemu->answer("query-status", strange);

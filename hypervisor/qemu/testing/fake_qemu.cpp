@@ -59,6 +59,11 @@ void FakeQemu::answer(const std::string& command, const std::string& json) {
     answers_[command] = json;
 }
 
+void FakeQemu::refuse(const std::string& command) {
+    const std::lock_guard lock{mutex_};
+    answers_.erase(command);
+}
+
 void FakeQemu::event(const std::string& name) {
     const std::lock_guard lock{mutex_};
     pending_events_ += nlohmann::json{{"event", name}}.dump() + "\r\n";

@@ -27,6 +27,8 @@ class FakeQemu final {
 
     // By command, or command line of the human monitor; JSON.
     void answer(const std::string& command, const std::string& json);
+    // From now on an error answers it.
+    void refuse(const std::string& command);
     // Sent before the answer to the next command.
     void event(const std::string& name);
     void hang_up();  // QEMU ends; a later connection finds nobody
