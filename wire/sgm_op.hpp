@@ -346,9 +346,9 @@ static_assert(sizeof(WalkCall) == 48);
 
 enum class WalkStop : std::uint32_t {
     end = 1,    // the list closed: at its head, null, or the nulls marker
-    bound = 2,  // max_nodes or the answer's room: go on with first = next
+    bound = 2,  // max_nodes, the answer's room or the call's work: go on with first = next
     cycle = 3,  // came back to `next`, which is not the head; no node has two rows
-    fault = 4,  // the pointer at link `next` could not be read: OpStatus::fault, and see `fault`
+    fault = 4,  // the pointer of link `next`, which has the last row, could not be read: `fault`
 };
 struct WalkResult {            // followed by node_count rows of row_size bytes
     WalkStop stop;             // 0
@@ -361,9 +361,10 @@ struct WalkResult {            // followed by node_count rows of row_size bytes
 static_assert(sizeof(WalkResult) == 40);
 struct WalkRow {         // followed by the fields, back to back in call order, then padding to 8
     std::uint64_t node;  // 0
-    std::uint32_t
-        bad_fields;          // 8   bit i: field i was null on the way or faulted; zeros stand there
-    std::uint32_t reserved;  // 12  0
+    // Bit i: field i could not be read, zeros stand there. A pointer on its way is null, or
+    // faulted.
+    std::uint32_t bad_fields;   // 8
+    std::uint32_t null_fields;  // 12  those of bad_fields whose way ended at a null pointer
 };
 static_assert(sizeof(WalkRow) == 16);
 

@@ -343,6 +343,7 @@ TEST_F(SearchTest, searches_with_impossible_arguments_are_malformed) {
 struct Row {
     std::uint64_t node;
     std::uint32_t bad_fields;
+    std::uint32_t null_fields;
     std::vector<std::uint8_t> fields;
 };
 
@@ -387,7 +388,10 @@ class WalkTest : public OperationsTest {
                 ADD_FAILURE() << "row " << i << " is cut short";
                 break;
             }
-            rows.push_back({header->node, header->bad_fields, {bytes->begin(), bytes->end()}});
+            rows.push_back({header->node,
+                            header->bad_fields,
+                            header->null_fields,
+                            {bytes->begin(), bytes->end()}});
         }
         EXPECT_TRUE(reader.empty());
         return rows;
@@ -399,6 +403,23 @@ class WalkTest : public OperationsTest {
         return result;
     }
 
+    // The links of all rows, by walks of at most `max_nodes` each.
+    std::vector<std::uint64_t> whole_list(std::uint64_t first, ListShape shape, std::uint64_t head,
+                                          std::uint32_t max_nodes) {
+        std::vector<std::uint64_t> found;
+        WalkCall next = call(first, shape, head);
+        next.max_nodes = max_nodes;
+        for (int calls = 0; calls < 1000; ++calls) {
+            const auto some = links_of(walk(next, one_field));
+            found.insert(found.end(), some.begin(), some.end());
+            if (last.stop != WalkStop::bound) return found;
+            next.first = last.next;
+        }
+        ADD_FAILURE() << "the list does not end";
+        return found;
+    }
+
+    static constexpr std::array kShapes{ListShape::circular, ListShape::null, ListShape::nulls};
     const std::vector<FieldPath> one_field{field(4, {0})};
     WalkResult last{};
 };
@@ -463,6 +484,7 @@ TEST_F(WalkTest, fields_follow_pointers_and_say_which_are_bad) {
                                                          field(1, {1})});
     ASSERT_EQ(rows.size(), 1u);
     EXPECT_EQ(rows[0].bad_fields, 0b11100u);
+    EXPECT_EQ(rows[0].null_fields, 0b00100u);
     EXPECT_EQ(last.row_size, 40u);
     EXPECT_EQ(rows[0].fields,
               (std::vector<std::uint8_t>{0x88, 0x77, 0x66, 0x55,                          //
@@ -472,6 +494,47 @@ TEST_F(WalkTest, fields_follow_pointers_and_say_which_are_bad) {
                                          0,    0,    0,    0,    0,                       //
                                          0x77,                                            //
                                          0}));
+}
+
+TEST_F(WalkTest, sixteen_fields_of_four_hops_each_are_read_and_each_says_where_its_way_ends) {
+    const std::uint64_t link = node(0) + kLink;
+    guest.write_virtual_u64(link, 0);
+    const std::vector<FieldPath> fields(wire::kMaxWalkFields, field(8, {0, 8, 16, 24, 32}));
+    std::array<std::uint64_t, wire::kMaxFieldHops + 1> pointers{};  // and the field itself
+    for (std::uint64_t hop = 0; hop <= wire::kMaxFieldHops; ++hop) {
+        pointers[hop] = node(hop) + 8 * hop;
+        guest.write_virtual_u64(pointers[hop], node(hop + 1));
+    }
+    auto rows = walk(call(link, ListShape::null), fields);
+    ASSERT_EQ(rows.size(), 1u);
+    EXPECT_EQ(rows[0].bad_fields, 0u);
+    for (std::size_t i = 0; i < fields.size(); ++i) {
+        std::uint64_t value = 0;
+        std::memcpy(&value, &rows[0].fields[8 * i], sizeof(value));
+        EXPECT_EQ(value, node(5)) << i;
+    }
+
+    const std::uint32_t all = (1u << wire::kMaxWalkFields) - 1;
+    for (std::uint64_t hop = 0; hop < wire::kMaxFieldHops; ++hop) {
+        guest.write_virtual_u64(pointers[hop], 0);
+        rows = walk(call(link, ListShape::null), fields);
+        EXPECT_EQ(rows[0].bad_fields, all) << hop;
+        EXPECT_EQ(rows[0].null_fields, all) << hop;
+        guest.write_virtual_u64(pointers[hop], kUnmapped);
+        rows = walk(call(link, ListShape::null), fields);
+        EXPECT_EQ(rows[0].bad_fields, all) << hop;
+        EXPECT_EQ(rows[0].null_fields, 0u) << hop;
+        EXPECT_EQ(rows[0].fields, std::vector<std::uint8_t>(8 * fields.size(), 0));
+        guest.write_virtual_u64(pointers[hop], node(hop + 1));
+    }
+}
+
+TEST_F(WalkTest, a_field_that_is_zero_is_not_a_null_pointer) {
+    const std::uint64_t link = node(0) + kLink;
+    guest.write_virtual_u64(link, 0);
+    const auto rows = walk(call(link, ListShape::null), {field(8, {0})});
+    EXPECT_EQ(rows[0].bad_fields, 0u);
+    EXPECT_EQ(rows[0].null_fields, 0u);
 }
 
 TEST_F(WalkTest, a_field_of_which_only_the_beginning_can_be_read_is_zeros) {
@@ -497,34 +560,67 @@ TEST_F(WalkTest, a_next_pointer_that_cannot_be_read_is_a_fault_with_the_rows_bef
     ASSERT_EQ(rows.size(), 6u);
     EXPECT_EQ(rows[4].bad_fields, 0u);
     EXPECT_EQ(rows[5].bad_fields, 1u);
+    EXPECT_EQ(rows[5].null_fields, 0u);
 }
 
 TEST_F(WalkTest, every_cycle_is_told_apart_and_no_node_is_told_twice) {
+    std::mt19937_64 random{5};
     for (std::uint64_t count = 1; count <= 40; ++count) {
         const auto list = links(count % 7 == 0 ? count + 1 : count);
         for (std::size_t back_to = 0; back_to < list.size(); ++back_to) {
             guest.link(list, list[back_to]);
-            const auto rows = walk(call(list[0], ListShape::null), one_field);
-            ASSERT_EQ(last.stop, WalkStop::cycle) << list.size() << " back to " << back_to;
-            ASSERT_EQ(links_of(rows), list) << list.size() << " back to " << back_to;
-            ASSERT_EQ(last.next, list[back_to]);
+            for (const ListShape shape : kShapes) {
+                WalkCall exact = call(list[0], shape, kHeap);
+                exact.max_nodes = static_cast<std::uint32_t>(list.size() + random() % 100);
+                const auto rows = walk(exact, one_field);
+                ASSERT_EQ(last.stop, WalkStop::cycle) << list.size() << " back to " << back_to;
+                ASSERT_EQ(links_of(rows), list) << list.size() << " back to " << back_to;
+                ASSERT_EQ(last.next, list[back_to]);
+            }
         }
     }
 }
 
+TEST_F(WalkTest, a_cycle_longer_than_the_bound_is_a_bound) {
+    const auto list = links(50);
+    guest.link(list, list[10]);
+    WalkCall bounded = call(list[0], ListShape::null);
+    bounded.max_nodes = 50;
+    EXPECT_EQ(links_of(walk(bounded, one_field)), list);
+    EXPECT_EQ(last.stop, WalkStop::cycle);
+    bounded.max_nodes = 49;
+    EXPECT_EQ(walk(bounded, one_field).size(), 49u);
+    EXPECT_EQ(last.stop, WalkStop::bound);
+    EXPECT_EQ(last.next, list[49]);
+}
+
 TEST_F(WalkTest, the_bound_on_nodes_is_resumed_without_loss_or_repetition) {
     const auto list = links(100);
-    guest.link(list, kHeap);
-    std::vector<std::uint64_t> found;
-    WalkCall next = call(list[0], ListShape::circular, kHeap);
-    next.max_nodes = 7;
-    do {
-        const auto some = links_of(walk(next, one_field));
-        found.insert(found.end(), some.begin(), some.end());
-        next.first = last.next;
-        ASSERT_LE(found.size(), list.size());
-    } while (last.stop == WalkStop::bound);
+    for (const auto& [shape, end] : {std::pair{ListShape::circular, kHeap},
+                                     {ListShape::null, std::uint64_t{0}},
+                                     {ListShape::nulls, std::uint64_t{0x246 | 1}}}) {
+        guest.link(list, end);
+        EXPECT_EQ(whole_list(list[0], shape, kHeap, 7), list);
+        EXPECT_EQ(last.stop, WalkStop::end);
+        EXPECT_EQ(last.next, end);
+    }
+}
+
+TEST_F(WalkTest, a_walk_from_the_head_is_resumed_past_the_heads_own_row) {
+    const auto list = links(10);
+    guest.link(list, list[0]);
+    EXPECT_EQ(whole_list(list[0], ListShape::circular, list[0], 1), list);
     EXPECT_EQ(last.stop, WalkStop::end);
+}
+
+TEST_F(WalkTest, a_list_that_breaks_is_resumed_up_to_where_it_breaks) {
+    const auto list = links(20);
+    guest.link(list, kUnmapped);
+    auto found = whole_list(list[0], ListShape::circular, kHeap, 6);
+    EXPECT_EQ(last.stop, WalkStop::fault);
+    EXPECT_EQ(last.next, kUnmapped);
+    ASSERT_EQ(found.size(), list.size() + 1);
+    found.pop_back();
     EXPECT_EQ(found, list);
 }
 

@@ -19,6 +19,9 @@ std::uint64_t extended(std::int32_t offset) {
     return static_cast<std::uint64_t>(std::int64_t{offset});
 }
 
+// Why a field's bytes are not there.
+enum class Field { read, null, faulted };
+
 class ListWalk final {
   public:
     // The arguments, checked; nullopt when they are malformed.
@@ -35,9 +38,11 @@ class ListWalk final {
 
     [[nodiscard]] bool is_end(std::uint64_t link, std::uint32_t nodes_before) const;
     void write_row(std::uint64_t link, MutableBytes row);
-    // False: null on the way, or a fault; `out` is then zeros.
-    bool read_field(std::uint64_t node, const FieldPath& field, MutableBytes out);
+    // `out` is zeros unless the field was read.
+    [[nodiscard]] Field read_field(std::uint64_t node, const FieldPath& field, MutableBytes out);
     [[nodiscard]] std::uint64_t node_of(Bytes rows, std::uint32_t row) const;
+    [[nodiscard]] std::optional<std::uint32_t> last_row_of(Bytes rows,
+                                                           const WalkResult& result) const;
     void cut_repetition(Bytes rows, std::uint32_t tortoise, std::uint32_t hare,
                         WalkResult& result) const;
 
@@ -83,30 +88,32 @@ bool ListWalk::is_end(std::uint64_t link, std::uint32_t nodes_before) const {
     return true;
 }
 
-bool ListWalk::read_field(std::uint64_t node, const FieldPath& field, MutableBytes out) {
+Field ListWalk::read_field(std::uint64_t node, const FieldPath& field, MutableBytes out) {
     std::uint64_t address = node;
     for (std::uint32_t hop = 0; hop < field.hop_count; ++hop) {
         std::uint64_t pointer = 0;
         const std::uint64_t at = address + extended(field.offsets[hop]);
-        if (!memory_.read_virtual(space_, at, mutable_bytes_of(pointer)).complete()) return false;
-        if (pointer == 0) return false;
+        if (!memory_.read_virtual(space_, at, mutable_bytes_of(pointer)).complete()) {
+            return Field::faulted;
+        }
+        if (pointer == 0) return Field::null;
         address = pointer;
     }
     const std::uint64_t at = address + extended(field.offsets[field.hop_count]);
-    if (memory_.read_virtual(space_, at, out).complete()) return true;
+    if (memory_.read_virtual(space_, at, out).complete()) return Field::read;
     std::memset(out.data(), 0, out.size());
-    return false;
+    return Field::faulted;
 }
 
 void ListWalk::write_row(std::uint64_t link, MutableBytes row) {
     std::memset(row.data(), 0, row.size());
-    WalkRow header{.node = link - extended(call_.link_offset), .bad_fields = 0, .reserved = 0};
+    WalkRow header{.node = link - extended(call_.link_offset), .bad_fields = 0, .null_fields = 0};
     std::size_t at = sizeof(WalkRow);
     Reader fields{fields_};
     for (std::uint32_t i = 0; const auto field = fields.take<FieldPath>(); ++i) {
-        if (!read_field(header.node, *field, row.subspan(at, field->size))) {
-            header.bad_fields |= 1u << i;
-        }
+        const Field outcome = read_field(header.node, *field, row.subspan(at, field->size));
+        if (outcome != Field::read) header.bad_fields |= 1u << i;
+        if (outcome == Field::null) header.null_fields |= 1u << i;
         at += field->size;
     }
     Writer{row}.put(header);
@@ -118,8 +125,18 @@ std::uint64_t ListWalk::node_of(Bytes rows, std::uint32_t row) const {
     return node;
 }
 
-// Brent's detection has found that row `tortoise` and the one that would be row `hare` are the
-// same node. The rows themselves tell where the repetition began; what follows it is cut off.
+// The last row of the node at link `result.next`. Brent's detection needs up to three times the
+// nodes of a list; a look at all rows makes up for what a bound cuts off.
+std::optional<std::uint32_t> ListWalk::last_row_of(Bytes rows, const WalkResult& result) const {
+    const std::uint64_t node = result.next - extended(call_.link_offset);
+    for (std::uint32_t row = result.node_count; row-- > 0;) {
+        if (node_of(rows, row) == node) return row;
+    }
+    return std::nullopt;
+}
+
+// Row `tortoise` and the one that would be row `hare` are the same node. The rows themselves tell
+// where the repetition began; what follows it is cut off.
 void ListWalk::cut_repetition(Bytes rows, std::uint32_t tortoise, std::uint32_t hare,
                               WalkResult& result) const {
     const std::uint32_t length = hare - tortoise;
@@ -157,7 +174,13 @@ WalkResult ListWalk::run(MutableBytes rows) {
             cut_repetition(rows, tortoise_row, row, result);
             return result;
         }
-        if (row == max_rows || memory_.budget().exhausted()) return result;
+        if (row == max_rows || memory_.budget().exhausted()) {
+            if (const auto seen = last_row_of(rows, result)) {
+                result.stop = WalkStop::cycle;
+                cut_repetition(rows, *seen, row, result);
+            }
+            return result;
+        }
 
         write_row(result.next, rows.subspan(row * row_size_, row_size_));
         if (row == 0 || row == next_wait) {
