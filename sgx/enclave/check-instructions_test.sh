@@ -1,10 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# check-instructions_test.sh CC OBJDUMP: the check refuses each forbidden instruction, and takes
-# what an enclave may do.
+# check-instructions_test.sh CC OBJDUMP [FORBIDDEN.elf]: the check refuses each forbidden instruction,
+# and takes what an enclave may do. FORBIDDEN.elf is an enclave that holds one of each.
 set -eu
 cc=$1
 objdump=$2
+forbidden=${3:-}
 check=$(dirname "$0")/check-instructions.sh
 directory=$(mktemp -d)
 trap 'rm -rf "$directory"' EXIT
@@ -47,6 +48,42 @@ done
 taken enclu sgm_enclu
 taken 'rdrand %rax; xrstor (%rax); movq %fs:0x28, %rax; rep movsb; mov %ds, %eax' some_function
 taken 'popfq; wrfsbase %rax; lock incl (%rax); ud2; call *%gs:8' some_function
+
+# In one enclave, with the runtime around them: each is named with its symbol and offset, and nothing
+# else is.
+if [ -n "$forbidden" ]; then
+    cp "$forbidden" "$directory/forbidden.elf"
+    if "$check" "$objdump" "$directory/forbidden.elf" 2>"$directory/why"; then
+        echo "FAILED: an enclave full of forbidden instructions was taken"
+        failures=$((failures + 1))
+    fi
+    "$objdump" -t "$forbidden" | sed -n 's/.* \(forbidden_[a-z0-9_]*\)$/\1/p' >"$directory/names"
+    while read -r name; do
+        if [ "$(grep -c " at 0x[0-9a-f]* in $name " "$directory/why")" != 1 ]; then
+            echo "FAILED: $name was not refused with its symbol and offset"
+            failures=$((failures + 1))
+        fi
+    done <"$directory/names"
+    if [ "$(wc -l <"$directory/names")" -lt 30 ] ||
+        [ "$(wc -l <"$directory/names")" != "$(wc -l <"$directory/why")" ]; then
+        echo "FAILED: refused were other things than the forbidden ones: $(cat "$directory/why")"
+        failures=$((failures + 1))
+    fi
+fi
+
+# What SGX2 allows is allowed where it was declared, and nothing more.
+for code in rdtsc rdtscp; do
+    assemble "$code" some_function
+    if ! "$check" --sgx2 "$objdump" "$directory/try.o"; then
+        echo "FAILED: '$code' was refused although SGX2 was declared"
+        failures=$((failures + 1))
+    fi
+done
+assemble cpuid some_function
+if "$check" --sgx2 "$objdump" "$directory/try.o" 2>"$directory/why"; then
+    echo "FAILED: cpuid was taken because SGX2 was declared"
+    failures=$((failures + 1))
+fi
 
 if printf 'no ELF file' >"$directory/no.o" && "$check" "$objdump" "$directory/no.o" 2>/dev/null; then
     echo "FAILED: a file that cannot be disassembled was taken"
