@@ -27,7 +27,7 @@
     .set kBadArgument, 1
     .set kAlreadyRunning, 2
     .set kException, 5
-    .set kLayoutStackTop, 48
+    .set kStackTopFromTcs, -4096  # sgx/image/layout.hpp: the same for every thread
 
 # x87, SSE, AVX and AVX-512: every state component that an enclave of ours may have.
     .set kXstateMask, 0xe7
@@ -61,9 +61,7 @@ enclave_entry:
     jne .Lalready_running
     movq $kRunning, %gs:kState
     remember_host
-    leaq __image_base(%rip), %rax
-    addq sgm_enclave_layout + kLayoutStackTop(%rip), %rax
-    movq %rax, %rsp
+    leaq kStackTopFromTcs(%rbx), %rsp
     # AC, TF, NT and the rest, on our own stack, where the host cannot change what popfq reads.
     pushq $2
     popfq

@@ -29,6 +29,11 @@ std::uint64_t Segment::end() const {
     return (offset + memory_size + kPageSize - 1) & ~(kPageSize - 1);
 }
 
+std::string_view segment_name(const Segment& segment) {
+    if (segment.execute) return "code";
+    return segment.write ? "data" : "read-only data";
+}
+
 std::expected<ElfFile, std::string> ElfFile::parse(Bytes file) {
     const auto header = Reader{file}.take<Elf64_Ehdr>();
     if (!header || std::memcmp(header->e_ident, ELFMAG, SELFMAG) != 0)

@@ -26,6 +26,9 @@ struct Segment {
     [[nodiscard]] std::uint64_t end() const;  // rounded up to whole pages
 };
 
+// "code", "data", "read-only data": for people.
+[[nodiscard]] std::string_view segment_name(const Segment& segment);
+
 // Refers to the bytes that it was parsed from.
 class ElfFile final {
   public:

@@ -42,17 +42,19 @@ T record_at(Bytes file, std::uint64_t offset) {
     return *Reader{file.subspan(static_cast<std::size_t>(offset))}.take<T>();
 }
 
-Region tcs_region(const EnclaveLayout& layout, std::uint64_t entry) {
+// `shift`: from the first thread to this one.
+Region tcs_region(const EnclaveLayout& layout, std::uint64_t shift, std::uint64_t entry) {
     Tcs tcs{};
-    tcs.ossa = layout.ssa_offset;
+    tcs.ossa = layout.ssa_offset + shift;
     tcs.nssa = kSsaFrames;
     tcs.oentry = entry;
-    tcs.ofsbase = layout.thread_offset;
-    tcs.ogsbase = layout.thread_offset;
+    tcs.ofsbase = layout.thread_offset + shift;
+    tcs.ogsbase = layout.thread_offset + shift;
     tcs.fslimit = 0xfff;
     tcs.gslimit = 0xfff;
     const Bytes bytes = bytes_of(tcs);
-    return {.offset = layout.tcs_offset,
+    return {.name = "TCS",
+            .offset = layout.tcs_offset + shift,
             .size = kPageSize,
             .flags = kSecInfoTcs,
             .measured = true,
@@ -72,8 +74,9 @@ std::expected<EnclaveImage, std::string> EnclaveImage::build(Bytes file) {
     image.config_ = record_at<wire::MeasuredConfig>(file, records->config);
     const EnclaveLayout& layout = image.layout_;
     if (layout.elrange_size == 0)
-        return std::unexpected("it is not signed yet: run `sgmonitor-enclave sign`");
-    if (EnclaveLayout::plan(elf->image_end(), layout.heap_size, layout.stack_size) != layout)
+        return std::unexpected("it is not signed yet: run `sgmonitor enclave sign`");
+    if (EnclaveLayout::plan(elf->image_end(), layout.heap_size, layout.stack_size,
+                            layout.thread_count) != layout)
         return std::unexpected("its layout record is not one that the signer makes");
 
     const auto soft_enclu = elf->read_only_object("soft_enclu", sizeof(std::uint64_t));
@@ -85,7 +88,8 @@ std::expected<EnclaveImage, std::string> EnclaveImage::build(Bytes file) {
 
     for (const Segment& segment : elf->segments()) {
         const Bytes contents = elf->contents(segment);
-        image.regions_.push_back({.offset = segment.offset,
+        image.regions_.push_back({.name = segment_name(segment),
+                                  .offset = segment.offset,
                                   .size = segment.end() - segment.offset,
                                   .flags = kSecInfoRegular | kSecInfoRead |
                                            (segment.write ? kSecInfoWrite : std::uint64_t{0}) |
@@ -93,15 +97,19 @@ std::expected<EnclaveImage, std::string> EnclaveImage::build(Bytes file) {
                                   .measured = true,
                                   .contents = {contents.begin(), contents.end()}});
     }
-    image.regions_.push_back({layout.heap_offset, layout.heap_size, kReadWrite, false, {}});
-    image.regions_.push_back({layout.stack_offset, layout.stack_size, kReadWrite, false, {}});
-    image.regions_.push_back(tcs_region(layout, elf->entry()));
-    // SSA frames and the thread page.
-    image.regions_.push_back({layout.ssa_offset,
-                              layout.thread_offset + kPageSize - layout.ssa_offset,
-                              kReadWrite,
-                              true,
-                              {}});
+    image.regions_.push_back({"heap", layout.heap_offset, layout.heap_size, kReadWrite, false, {}});
+    for (std::uint64_t i = 0; i < layout.thread_count; ++i) {
+        const std::uint64_t shift = i * layout.thread_stride();
+        image.regions_.push_back(
+            {"stack", layout.stack_offset + shift, layout.stack_size, kReadWrite, false, {}});
+        image.regions_.push_back(tcs_region(layout, shift, elf->entry()));
+        image.regions_.push_back({"SSA, thread page",
+                                  layout.ssa_offset + shift,
+                                  layout.thread_offset + kPageSize - layout.ssa_offset,
+                                  kReadWrite,
+                                  true,
+                                  {}});
+    }
     return image;
 }
 
@@ -112,16 +120,16 @@ std::uint64_t EnclaveImage::page_count() const {
     return size / kPageSize;
 }
 
-wire::Digest EnclaveImage::measure() const {
-    constexpr std::size_t kChunk = 256;
-    const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> sha256{EVP_MD_CTX_new(),
-                                                                         &EVP_MD_CTX_free};
-    // These fail only when memory is exhausted; the digest is then zero and matches no SIGSTRUCT.
-    EVP_DigestInit_ex(sha256.get(), EVP_sha256(), nullptr);
-    const auto update = [&](Bytes bytes) {
-        EVP_DigestUpdate(sha256.get(), bytes.data(), bytes.size());
-    };
+std::uint64_t EnclaveImage::tcb_size() const {
+    std::uint64_t size = 0;
+    for (const Region& region : regions_) {
+        if (region.offset < layout_.image_end) size += region.contents.size();
+    }
+    return size;
+}
 
+void EnclaveImage::measured_stream(const std::function<void(Bytes)>& piece) const {
+    constexpr std::size_t kChunk = 256;
     struct {
         std::array<char, 8> tag = {'E', 'C', 'R', 'E', 'A', 'T', 'E', 0};
         std::uint32_t ssaframesize = kSsaFramePages;
@@ -130,7 +138,7 @@ wire::Digest EnclaveImage::measure() const {
     } ecreate;
     static_assert(sizeof ecreate == 64);
     std::memcpy(ecreate.size.data(), &layout_.elrange_size, sizeof layout_.elrange_size);
-    update(bytes_of(ecreate));
+    piece(bytes_of(ecreate));
 
     struct {
         std::array<char, 8> tag = {'E', 'A', 'D', 'D', 0, 0, 0, 0};
@@ -150,7 +158,7 @@ wire::Digest EnclaveImage::measure() const {
         eadd.flags = region.flags;
         for (std::uint64_t page = 0; page < region.size; page += kPageSize) {
             eadd.offset = region.offset + page;
-            update(bytes_of(eadd));
+            piece(bytes_of(eadd));
             if (!region.measured) continue;
             std::array<std::uint8_t, kPageSize> bytes{};
             if (page < region.contents.size()) {
@@ -160,11 +168,20 @@ wire::Digest EnclaveImage::measure() const {
             }
             for (std::size_t chunk = 0; chunk < kPageSize; chunk += kChunk) {
                 eextend.offset = eadd.offset + chunk;
-                update(bytes_of(eextend));
-                update(Bytes{bytes}.subspan(chunk, kChunk));
+                piece(bytes_of(eextend));
+                piece(Bytes{bytes}.subspan(chunk, kChunk));
             }
         }
     }
+}
+
+wire::Digest EnclaveImage::measure() const {
+    const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> sha256{EVP_MD_CTX_new(),
+                                                                         &EVP_MD_CTX_free};
+    // These fail only when memory is exhausted; the digest is then zero and matches no SIGSTRUCT.
+    EVP_DigestInit_ex(sha256.get(), EVP_sha256(), nullptr);
+    measured_stream(
+        [&](Bytes piece) { EVP_DigestUpdate(sha256.get(), piece.data(), piece.size()); });
     wire::Digest digest{};
     EVP_DigestFinal_ex(sha256.get(), digest.data(), nullptr);
     return digest;
@@ -176,13 +193,15 @@ std::expected<std::vector<std::uint8_t>, std::string> prepare_image(Bytes file,
     if (!elf) return std::unexpected(elf.error());
     const auto records = find_records(*elf, file);
     if (!records) return std::unexpected(records.error());
-    const auto layout =
-        EnclaveLayout::plan(elf->image_end(), options.heap_size, options.stack_size);
+    const auto layout = EnclaveLayout::plan(elf->image_end(), options.heap_size, options.stack_size,
+                                            options.thread_count);
     if (!layout)
-        return std::unexpected(fmt::format(
-            "it cannot have a heap of {} and a stack of {} bytes: whole pages, and at most {} and "
-            "{} bytes",
-            options.heap_size, options.stack_size, kMaxHeapSize, kMaxStackSize));
+        return std::unexpected(
+            fmt::format("it cannot have a heap of {} bytes and {} threads with stacks of {} bytes: "
+                        "whole pages, "
+                        "and at most {} bytes, {} threads and {} bytes",
+                        options.heap_size, options.thread_count, options.stack_size, kMaxHeapSize,
+                        kMaxThreads, kMaxStackSize));
     wire::MeasuredConfig config{};
     if (options.label.size() > config.label.size())
         return std::unexpected(

@@ -4,7 +4,9 @@
 
 #include <cstdint>
 #include <expected>
+#include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "sgx/image/layout.hpp"
@@ -17,6 +19,7 @@ inline constexpr std::size_t kMaxEnclaveFile = std::size_t{256} << 20;
 
 // Pages that are alike and follow each other.
 struct Region {
+    std::string_view name;               // "code", "heap": for people
     std::uint64_t offset;                // in the enclave
     std::uint64_t size;                  // whole pages
     std::uint64_t flags;                 // SecInfoFlags
@@ -36,9 +39,15 @@ class EnclaveImage final {
     // Where the word is that a software loader sets after EINIT; 8 bytes, measured as zero.
     [[nodiscard]] std::uint64_t soft_enclu_offset() const { return soft_enclu_offset_; }
     [[nodiscard]] std::uint64_t page_count() const;
+    // Bytes of code and data that the signer's build put there, and that a reader has to trust.
+    [[nodiscard]] std::uint64_t tcb_size() const;
 
-    // MRENCLAVE: SHA-256 over the records of ECREATE, EADD and EEXTEND in ascending order of pages
-    // (Intel SDM vol. 3D, 40.3).
+    // What the CPU hashes while the enclave is built: the records of ECREATE, EADD and EEXTEND in
+    // ascending order of pages (Intel SDM vol. 3D, 40.3), piece by piece. These bytes in a file are
+    // the .sgxs format of other SGX tools.
+    void measured_stream(const std::function<void(Bytes)>& piece) const;
+
+    // MRENCLAVE: SHA-256 over the measured stream.
     [[nodiscard]] wire::Digest measure() const;
 
   private:
@@ -50,11 +59,14 @@ class EnclaveImage final {
     std::uint64_t soft_enclu_offset_ = 0;
 };
 
+inline constexpr std::size_t kMaxLabelSize = sizeof(wire::MeasuredConfig::label);
+
 struct ImageOptions {
-    std::uint64_t heap_size = std::uint64_t{64} << 20;  // bytes, whole pages
-    std::uint64_t stack_size = std::uint64_t{256} << 10;
+    std::uint64_t heap_size = std::uint64_t{64} << 20;    // bytes, whole pages
+    std::uint64_t stack_size = std::uint64_t{256} << 10;  // of each thread
+    std::uint64_t thread_count = 1;
     wire::SigningKey authority_key{};
-    std::string label;  // at most 64 bytes
+    std::string label;  // at most kMaxLabelSize bytes
 };
 
 // The linked ELF file with its layout and configuration filled in. Anyone may do this again and

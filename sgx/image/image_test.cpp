@@ -38,26 +38,32 @@ TEST(LayoutTest, nothing_overlaps_and_guards_stand_between) {
         const std::uint64_t end = pages(kPageSize, kMaxImageSize);
         const std::uint64_t heap = pages(kMinHeapSize, kMaxHeapSize);
         const std::uint64_t stack = pages(kMinStackSize, kMaxStackSize);
-        const auto layout = EnclaveLayout::plan(end, heap, stack);
+        const std::uint64_t threads = 1 + random() % kMaxThreads;
+        const auto layout = EnclaveLayout::plan(end, heap, stack, threads);
         ASSERT_TRUE(layout.has_value());
         EXPECT_EQ(layout->heap_offset, end + kPageSize);
         EXPECT_GE(layout->stack_offset, layout->heap_offset + heap + kPageSize);
         EXPECT_EQ(layout->stack_top, layout->stack_offset + stack);
-        EXPECT_GE(layout->tcs_offset, layout->stack_top + kPageSize);
+        EXPECT_EQ(layout->tcs_offset, layout->stack_top + kPageSize) << "entry.S relies on it";
         EXPECT_EQ(layout->ssa_offset, layout->tcs_offset + kPageSize);
         EXPECT_GE(layout->thread_offset, layout->ssa_offset + kSsaFrames * kPageSize);
-        EXPECT_GE(layout->elrange_size, layout->thread_offset + 2 * kPageSize);
+        EXPECT_GE(layout->thread_stride(),
+                  layout->thread_offset + 2 * kPageSize - layout->stack_offset);
+        EXPECT_GE(layout->elrange_size,
+                  layout->thread_offset + 2 * kPageSize + (threads - 1) * layout->thread_stride());
         EXPECT_TRUE(std::has_single_bit(layout->elrange_size));
     }
 }
 
 TEST(LayoutTest, sizes_that_are_no_pages_or_out_of_range_get_none) {
-    EXPECT_FALSE(EnclaveLayout::plan(0x1000, 0x1001, 0x8000));
-    EXPECT_FALSE(EnclaveLayout::plan(0x1000, 0, 0x8000));
-    EXPECT_FALSE(EnclaveLayout::plan(0x1000, 0x1000, 0x1000));
-    EXPECT_FALSE(EnclaveLayout::plan(0, 0x1000, 0x8000));
-    EXPECT_FALSE(EnclaveLayout::plan(0x1000, kMaxHeapSize + kPageSize, 0x8000));
-    EXPECT_FALSE(EnclaveLayout::plan(0x1000, ~std::uint64_t{0xfff}, 0x8000));
+    EXPECT_FALSE(EnclaveLayout::plan(0x1000, 0x1001, 0x8000, 1));
+    EXPECT_FALSE(EnclaveLayout::plan(0x1000, 0, 0x8000, 1));
+    EXPECT_FALSE(EnclaveLayout::plan(0x1000, 0x1000, 0x1000, 1));
+    EXPECT_FALSE(EnclaveLayout::plan(0, 0x1000, 0x8000, 1));
+    EXPECT_FALSE(EnclaveLayout::plan(0x1000, kMaxHeapSize + kPageSize, 0x8000, 1));
+    EXPECT_FALSE(EnclaveLayout::plan(0x1000, ~std::uint64_t{0xfff}, 0x8000, 1));
+    EXPECT_FALSE(EnclaveLayout::plan(0x1000, 0x1000, 0x8000, 0));
+    EXPECT_FALSE(EnclaveLayout::plan(0x1000, 0x1000, 0x8000, kMaxThreads + 1));
 }
 
 TEST(ImageTest, pages_have_the_permissions_of_their_segments) {
@@ -80,6 +86,29 @@ TEST(ImageTest, pages_have_the_permissions_of_their_segments) {
     EXPECT_EQ(image->config().authority_key, kSmall.authority_key);
     EXPECT_STREQ(image->config().label.data(), "a test");
     EXPECT_EQ(image->soft_enclu_offset(), ElfFixture::kSoftEnclu);
+}
+
+TEST(ImageTest, each_thread_has_its_own_stack_tcs_and_frames) {
+    ImageOptions options = kSmall;
+    options.thread_count = 3;
+    const auto image = EnclaveImage::build(prepared({}, options));
+    ASSERT_TRUE(image.has_value()) << image.error();
+    const EnclaveLayout& layout = image->layout();
+    const auto& regions = image->regions();
+    ASSERT_EQ(regions.size(), 13u);
+    for (std::size_t i = 0; i < 3; ++i) {
+        const std::uint64_t shift = i * layout.thread_stride();
+        EXPECT_EQ(regions[4 + 3 * i].offset, layout.stack_offset + shift);
+        const auto tcs = *Reader{regions[5 + 3 * i].contents}.take<Tcs>();
+        EXPECT_EQ(regions[5 + 3 * i].offset, layout.tcs_offset + shift);
+        EXPECT_EQ(tcs.oentry, ElfFixture::kCode);
+        EXPECT_EQ(tcs.ossa, layout.ssa_offset + shift);
+        EXPECT_EQ(tcs.ogsbase, layout.thread_offset + shift);
+        EXPECT_EQ(regions[6 + 3 * i].offset, layout.ssa_offset + shift);
+        if (i == 0) continue;
+        EXPECT_GT(regions[4 + 3 * i].offset, regions[3 + 3 * i].offset + regions[3 + 3 * i].size)
+            << "no guard between two threads";
+    }
 }
 
 // The records of Intel SDM vol. 3D, 40.3, written down a second time, page after page.
@@ -134,6 +163,11 @@ TEST(ImageTest, mrenclave_is_the_hash_of_the_record_stream) {
     wire::Digest expected{};
     SHA256(stream.data(), stream.size(), expected.data());
     EXPECT_EQ(image->measure(), expected);
+
+    std::vector<std::uint8_t> sgxs;
+    image->measured_stream(
+        [&](Bytes piece) { sgxs.insert(sgxs.end(), piece.begin(), piece.end()); });
+    EXPECT_EQ(sgxs, stream);
 }
 
 TEST(ImageTest, mrenclave_changes_with_everything_that_is_loaded) {
@@ -158,6 +192,9 @@ TEST(ImageTest, mrenclave_changes_with_everything_that_is_loaded) {
     EXPECT_NE(measurement(prepared({}, other)), before);
     other = kSmall;
     other.stack_size += kPageSize;
+    EXPECT_NE(measurement(prepared({}, other)), before);
+    other = kSmall;
+    other.thread_count = 2;
     EXPECT_NE(measurement(prepared({}, other)), before);
 
     ElfFixture writable;

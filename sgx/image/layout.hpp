@@ -7,12 +7,14 @@
 //     (guard)
 //     heap          added, not measured: what it holds at the start is the host's, so uninitialised
 //     (guard)
-//     stack         added, not measured
-//     (guard)
-//     TCS           one thread
-//     SSA           kSsaFrames frames of one page
-//     thread page   FS and GS point here
-//     (guard, up to a power of two)
+//     then for each thread:
+//       stack         added, not measured
+//       (guard)
+//       TCS           the stack's top lies one page below it, which is how entry.S finds it
+//       SSA           kSsaFrames frames of one page
+//       thread page   FS and GS point here
+//       (guard)
+//     (nothing, up to a power of two)
 #pragma once
 
 #include <bit>
@@ -32,33 +34,41 @@ inline constexpr std::uint64_t kMinHeapSize = kPageSize;
 inline constexpr std::uint64_t kMaxHeapSize = std::uint64_t{4} << 30;
 inline constexpr std::uint64_t kMinStackSize = 4 * kPageSize;
 inline constexpr std::uint64_t kMaxStackSize = std::uint64_t{64} << 20;
+inline constexpr std::uint64_t kMaxThreads = 64;
 
 struct EnclaveLayout {
     std::uint64_t magic;          // 0
     std::uint64_t elrange_size;   // 8    a power of two
     std::uint64_t heap_offset;    // 16
     std::uint64_t heap_size;      // 24   bytes, whole pages
-    std::uint64_t stack_offset;   // 32   its lowest byte
+    std::uint64_t stack_offset;   // 32   of the first thread, as all below; its lowest byte
     std::uint64_t stack_size;     // 40   bytes, whole pages
     std::uint64_t stack_top;      // 48   stack_offset + stack_size
     std::uint64_t tcs_offset;     // 56
     std::uint64_t ssa_offset;     // 64
     std::uint64_t thread_offset;  // 72
     std::uint64_t image_end;      // 80
-    std::uint64_t reserved;       // 88   0
+    std::uint64_t thread_count;   // 88   1..kMaxThreads
 
     bool operator==(const EnclaveLayout&) const = default;
+
+    // From one thread's stack, TCS, ... to the next one's.
+    [[nodiscard]] constexpr std::uint64_t thread_stride() const {
+        return thread_offset + 2 * kPageSize - stack_offset;
+    }
 
     // The one layout for these sizes; nullopt when a size is out of range or not whole pages.
     [[nodiscard]] static constexpr std::optional<EnclaveLayout> plan(std::uint64_t image_end,
                                                                      std::uint64_t heap_size,
-                                                                     std::uint64_t stack_size) {
+                                                                     std::uint64_t stack_size,
+                                                                     std::uint64_t thread_count) {
         const auto pages = [](std::uint64_t size, std::uint64_t least, std::uint64_t most) {
             return size % kPageSize == 0 && size >= least && size <= most;
         };
         if (!pages(image_end, kPageSize, kMaxImageSize) ||
             !pages(heap_size, kMinHeapSize, kMaxHeapSize) ||
-            !pages(stack_size, kMinStackSize, kMaxStackSize))
+            !pages(stack_size, kMinStackSize, kMaxStackSize) || thread_count == 0 ||
+            thread_count > kMaxThreads)
             return std::nullopt;
         EnclaveLayout layout{};
         layout.magic = kLayoutMagic;
@@ -71,11 +81,12 @@ struct EnclaveLayout {
         layout.tcs_offset = layout.stack_top + kPageSize;
         layout.ssa_offset = layout.tcs_offset + kPageSize;
         layout.thread_offset = layout.ssa_offset + kSsaFrames * kSsaFramePages * kPageSize;
-        layout.elrange_size = std::bit_ceil(layout.thread_offset + 2 * kPageSize);
+        layout.thread_count = thread_count;
+        layout.elrange_size =
+            std::bit_ceil(layout.stack_offset + thread_count * layout.thread_stride());
         return layout;
     }
 };
 static_assert(sizeof(EnclaveLayout) == 96);
-static_assert(offsetof(EnclaveLayout, stack_top) == 48);  // entry.S
 
 }  // namespace sgm::sgx
