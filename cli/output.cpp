@@ -76,6 +76,18 @@ nlohmann::ordered_json json_of(const Cell& cell) {
     return std::visit(JsonOf{}, cell.value);
 }
 
+nlohmann::ordered_json json_of(const std::vector<Column>& columns,
+                               const std::vector<std::vector<Cell>>& rows) {
+    auto array = nlohmann::ordered_json::array();
+    for (const auto& row : rows) {
+        nlohmann::ordered_json object;
+        for (std::size_t i = 0; i < columns.size(); ++i)
+            object[columns[i].key] = json_of(row[i]);
+        array.push_back(std::move(object));
+    }
+    return array;
+}
+
 }  // namespace
 
 std::string printable(std::string_view bytes) {
@@ -104,16 +116,7 @@ std::string Cell::text_of(const Value& value) {
 }
 
 std::string Table::render(Format format) const {
-    if (format == Format::json) {
-        auto array = nlohmann::ordered_json::array();
-        for (const auto& row : rows_) {
-            nlohmann::ordered_json object;
-            for (std::size_t i = 0; i < columns_.size(); ++i)
-                object[columns_[i].key] = json_of(row[i]);
-            array.push_back(std::move(object));
-        }
-        return array.dump(1) + "\n";
-    }
+    if (format == Format::json) return json_of(columns_, rows_).dump(1) + "\n";
     std::vector<std::vector<std::string>> lines(1);
     for (const Column& column : columns_)
         lines.front().push_back(column.title);
@@ -150,6 +153,8 @@ std::string Record::render(Format format) const {
         nlohmann::ordered_json object;
         for (const Field& field : fields_)
             object[field.key] = json_of(field.cell);
+        for (const auto& [key, table] : tables_)
+            object[key] = json_of(table.columns_, table.rows_);
         return object.dump() + "\n";
     }
     std::size_t widest = 0;
@@ -162,6 +167,8 @@ std::string Record::render(Format format) const {
         text += field.title + ":" + std::string(widest - width(field.title) + 1, ' ') +
                 printable(field.cell.shown) + "\n";
     }
+    for (const auto& [key, table] : tables_)
+        text += "\n" + table.render(format);
     return text;
 }
 

@@ -58,15 +58,20 @@ class Table final {
     [[nodiscard]] std::string render(Format format) const;
 
   private:
+    friend class Record;
     std::vector<Column> columns_;
     std::vector<std::vector<Cell>> rows_;
 };
 
-// Text: `title: value` lines, without those that show nothing. JSON: one object on one line.
+// Text: `title: value` lines, without those that show nothing, then the tables. JSON: one object on
+// one line, its tables as arrays.
 class Record final {
   public:
     void add(std::string key, std::string title, Cell cell) {
         fields_.push_back({std::move(key), std::move(title), std::move(cell)});
+    }
+    void add(std::string key, Table table) {
+        tables_.emplace_back(std::move(key), std::move(table));
     }
     [[nodiscard]] std::string render(Format format) const;
 
@@ -77,6 +82,7 @@ class Record final {
         Cell cell;
     };
     std::vector<Field> fields_;
+    std::vector<std::pair<std::string, Table>> tables_;
 };
 
 }  // namespace sgm::cli

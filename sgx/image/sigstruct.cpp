@@ -28,6 +28,7 @@ struct FreeOpenssl {
     void operator()(BIGNUM* number) const { BN_free(number); }
     void operator()(BN_CTX* context) const { BN_CTX_free(context); }
     void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
+    void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
     void operator()(EVP_PKEY_CTX* context) const { EVP_PKEY_CTX_free(context); }
     void operator()(std::FILE* file) const { std::fclose(file); }
 };
@@ -67,8 +68,7 @@ Number padded_digest(const Sigstruct& sigstruct) {
     const auto info = padded.end() - SHA256_DIGEST_LENGTH - std::ssize(kDigestInfo);
     info[-1] = 0;
     const auto digest = std::copy(kDigestInfo.begin(), kDigestInfo.end(), info);
-    const auto message = signed_bytes(sigstruct);
-    SHA256(message.data(), message.size(), &*digest);
+    std::ranges::copy(signing_digest(sigstruct), digest);
     return padded;
 }
 
@@ -95,6 +95,32 @@ std::expected<Powers, std::string> powers(const BIGNUM* s, const BIGNUM* n) {
     result.q2 = bytes_of_number(quotient.get());
     result.message = bytes_of_number(rest.get());
     return result;
+}
+
+// Puts in what depends on the key; `signature` is big-endian.
+std::expected<Sigstruct, std::string> with_signature(
+    Sigstruct sigstruct, const BIGNUM* n, std::span<const std::uint8_t, kKeyBytes> signature) {
+    sigstruct.modulus = bytes_of_number(n);
+    sigstruct.exponent = 3;
+    std::reverse_copy(signature.begin(), signature.end(), sigstruct.signature.begin());
+    const Owned<BIGNUM> s = number(sigstruct.signature);
+    // RFC 8017, 8.2.2: a signature is below the modulus.
+    if (!s || BN_cmp(s.get(), n) >= 0)
+        return std::unexpected("the signature was not made by this key");
+    const auto helpers = powers(s.get(), n);
+    if (!helpers) return std::unexpected(helpers.error());
+    sigstruct.q1 = helpers->q1;
+    sigstruct.q2 = helpers->q2;
+    return sigstruct;
+}
+
+bool is_signer_key(const EVP_PKEY* key) {
+    BIGNUM* exponent = nullptr;
+    const bool fits = EVP_PKEY_is_a(key, "RSA") == 1 && EVP_PKEY_get_bits(key) == kKeyBits &&
+                      EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_E, &exponent) == 1 &&
+                      BN_is_word(exponent, 3) == 1;
+    BN_free(exponent);
+    return fits;
 }
 
 bool all_zero(Bytes bytes) {
@@ -132,14 +158,7 @@ std::expected<SignerKey, std::string> SignerKey::load(const std::filesystem::pat
         return std::unexpected(fmt::format(
             "{}: others may read this private key; run `chmod 600` on it", path.string()));
     SignerKey key{PEM_read_PrivateKey(file.get(), nullptr, nullptr, nullptr)};
-    BIGNUM* exponent = nullptr;
-    const bool fits =
-        key.key_ && EVP_PKEY_is_a(key.key_.get(), "RSA") == 1 &&
-        EVP_PKEY_get_bits(key.key_.get()) == kKeyBits &&
-        EVP_PKEY_get_bn_param(key.key_.get(), OSSL_PKEY_PARAM_RSA_E, &exponent) == 1 &&
-        BN_is_word(exponent, 3) == 1;
-    BN_free(exponent);
-    if (!fits)
+    if (!key.key_ || !is_signer_key(key.key_.get()))
         return std::unexpected(fmt::format(
             "{}: not an RSA private key with 3072 bits and exponent 3, in PEM", path.string()));
     return key;
@@ -179,8 +198,6 @@ std::expected<Sigstruct, std::string> sign_sigstruct(Sigstruct sigstruct, const 
     if (EVP_PKEY_get_bn_param(key.key_.get(), OSSL_PKEY_PARAM_RSA_N, &modulus) != 1)
         return std::unexpected("OpenSSL does not give the modulus of the signer's key");
     const Owned<BIGNUM> n{modulus};
-    sigstruct.modulus = bytes_of_number(n.get());
-    sigstruct.exponent = 3;
 
     const Owned<EVP_MD_CTX> context{EVP_MD_CTX_new()};
     const auto message = signed_bytes(sigstruct);
@@ -192,13 +209,35 @@ std::expected<Sigstruct, std::string> sign_sigstruct(Sigstruct sigstruct, const 
             1 ||
         size != signature.size())
         return std::unexpected("OpenSSL could not sign");
-    std::reverse_copy(signature.begin(), signature.end(), sigstruct.signature.begin());
+    return with_signature(sigstruct, n.get(), signature);
+}
 
-    const auto helpers = powers(number(sigstruct.signature).get(), n.get());
-    if (!helpers) return std::unexpected(helpers.error());
-    sigstruct.q1 = helpers->q1;
-    sigstruct.q2 = helpers->q2;
-    return sigstruct;
+wire::Digest signing_digest(const Sigstruct& sigstruct) {
+    const auto message = signed_bytes(sigstruct);
+    wire::Digest digest{};
+    SHA256(message.data(), message.size(), digest.data());
+    return digest;
+}
+
+std::expected<Sigstruct, std::string> complete_sigstruct(Sigstruct sigstruct, Bytes signature,
+                                                         const std::filesystem::path& public_key) {
+    const Owned<std::FILE> file{std::fopen(public_key.c_str(), "re")};
+    if (!file)
+        return std::unexpected(fmt::format("{}: {}", public_key.string(), std::strerror(errno)));
+    const Owned<EVP_PKEY> key{PEM_read_PUBKEY(file.get(), nullptr, nullptr, nullptr)};
+    BIGNUM* modulus = nullptr;
+    if (!key || !is_signer_key(key.get()) ||
+        EVP_PKEY_get_bn_param(key.get(), OSSL_PKEY_PARAM_RSA_N, &modulus) != 1)
+        return std::unexpected(
+            fmt::format("{}: not an RSA public key with 3072 bits and exponent 3, in PEM",
+                        public_key.string()));
+    const Owned<BIGNUM> n{modulus};
+    if (signature.size() != kKeyBytes)
+        return std::unexpected(
+            fmt::format("a signature has {} bytes, this one has {}", kKeyBytes, signature.size()));
+    const auto completed = with_signature(sigstruct, n.get(), signature.first<kKeyBytes>());
+    if (!completed) return completed;
+    return verify_sigstruct(bytes_of(*completed));
 }
 
 std::expected<Sigstruct, std::string> verify_sigstruct(Bytes bytes) {

@@ -51,6 +51,15 @@ struct SigningOptions {
 [[nodiscard]] std::expected<Sigstruct, std::string> sign_sigstruct(Sigstruct unsigned_fields,
                                                                    const SignerKey& key);
 
+// The same in two steps, for a key that lives elsewhere. What it signs, with RSASSA-PKCS1-v1_5, is
+// this SHA-256 digest; the key itself is no part of it.
+[[nodiscard]] wire::Digest signing_digest(const Sigstruct& unsigned_fields);
+
+// `signature`: 384 bytes, big-endian, as RSA tools write them; anyone may have made them.
+// `public_key`: PEM, RSA with 3072 bits and exponent 3. What comes out has been verified.
+[[nodiscard]] std::expected<Sigstruct, std::string> complete_sigstruct(
+    Sigstruct unsigned_fields, Bytes signature, const std::filesystem::path& public_key);
+
 // The form, the signature, q1 and q2. The error names the field. Anyone may have written `bytes`.
 [[nodiscard]] std::expected<Sigstruct, std::string> verify_sigstruct(Bytes bytes);
 

@@ -1,88 +1,28 @@
 // SPDX-License-Identifier: MIT
 // sgmonitor-enclave: sign, measure, verify and inspect enclave files. Runs wherever the signer's
 // key is; nothing here is needed to run an enclave.
-#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <cerrno>
-#include <chrono>
-#include <cstring>
 #include <filesystem>
-#include <optional>
 #include <string>
-#include <vector>
 
 #include "cli/output.hpp"
 #include "cli/program.hpp"
-#include "config/descriptor.hpp"
 #include "config/file.hpp"
 #include "config/key_file.hpp"
 #include "config/text.hpp"
-#include "sgx/image/image.hpp"
-#include "sgx/image/sigstruct.hpp"
+#include "sgx/tool/files.hpp"
+#include "sgx/tool/report.hpp"
 #include "sgx/tool/settings.hpp"
-#include "wire/fixed_text.hpp"
+#include "sgx/tool/signing.hpp"
 
 namespace {
 
 using namespace sgm;
 using namespace sgm::sgx;
-using FileBytes = std::vector<std::uint8_t>;
+using namespace sgm::sgx::tool;
 namespace fs = std::filesystem;
-
-// As sgx/image gives them: one sentence.
-template <typename T>
-using Result = std::expected<T, std::string>;
-
-Result<FileBytes> read_file(const fs::path& path, std::size_t most) {
-    const config::Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-    if (!file) return std::unexpected(fmt::format("{}: {}", path.string(), std::strerror(errno)));
-    auto bytes = read_descriptor(file.get(), most);
-    if (!bytes) return std::unexpected(fmt::format("{}: {}", path.string(), bytes.error()));
-    return bytes;
-}
-
-Result<void> write_file(const fs::path& path, Bytes bytes) {
-    const auto written =
-        config::write_file(path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, 0644,
-                           config::IfExists::replace);
-    if (!written) return std::unexpected(written.error().sentence);
-    return {};
-}
-
-Result<EnclaveImage> read_image(const fs::path& path) {
-    const auto elf = read_file(path, kMaxEnclaveFile);
-    if (!elf) return std::unexpected(elf.error());
-    auto image = EnclaveImage::build(*elf);
-    if (!image)
-        return std::unexpected(
-            fmt::format("{}: refused as an enclave: {}", path.string(), image.error()));
-    return image;
-}
-
-Result<Sigstruct> read_sigstruct(const fs::path& path) {
-    const auto bytes = read_file(path, sizeof(Sigstruct) + 1);
-    if (!bytes) return std::unexpected(bytes.error());
-    auto sigstruct = verify_sigstruct(*bytes);
-    if (!sigstruct)
-        return std::unexpected(
-            fmt::format("{}: refused as a signature: {}", path.string(), sigstruct.error()));
-    return sigstruct;
-}
-
-// What SIGSTRUCT.DATE wants: decimal digits as hexadecimal ones.
-std::uint32_t today() {
-    const std::chrono::year_month_day date{
-        std::chrono::floor<std::chrono::days>(std::chrono::system_clock::now())};
-    const auto number = static_cast<std::uint32_t>(int{date.year()}) * 10000 +
-                        unsigned{date.month()} * 100 + unsigned{date.day()};
-    std::uint32_t bcd = 0;
-    std::uint32_t rest = number;
-    for (int shift = 0; shift < 32; shift += 4, rest /= 10)
-        bcd |= (rest % 10) << shift;
-    return bcd;
-}
 
 struct Options {
     std::string enclave;
@@ -90,6 +30,9 @@ struct Options {
     std::string authority_key;
     std::string label;
     std::string key;
+    std::string digest_out;
+    std::string signature_in;
+    std::string public_key;
     std::string sigstruct;
     std::string out;
     std::string directory;
@@ -97,68 +40,52 @@ struct Options {
     bool json = false;
 };
 
-// ENCLAVE.elf -> ENCLAVE.sig, as `sign` names them.
-fs::path sigstruct_beside(const Options& options) {
-    return options.sigstruct.empty() ? fs::path{options.enclave}.replace_extension(".sig")
+// As `sign` names it beside the enclave.
+fs::path sigstruct_of(const Options& options) {
+    return options.sigstruct.empty() ? sigstruct_path(options.enclave, false)
                                      : fs::path{options.sigstruct};
 }
 
-Result<tool::Settings> settings_of(const Options& options) {
-    if (options.settings.empty()) return tool::Settings{};
-    auto settings = tool::load_settings(options.settings);
-    if (!settings) return std::unexpected(settings.error().sentence);
-    return *settings;
-}
-
-Result<FileBytes> prepare(const Options& options, const tool::Settings& settings) {
-    const auto elf = read_file(options.enclave, kMaxEnclaveFile);
-    if (!elf) return std::unexpected(elf.error());
-    const auto authority = config::load_signing_key(options.authority_key);
-    if (!authority) return std::unexpected(authority.error().sentence);
-    auto prepared = prepare_image(*elf, {.heap_size = settings.heap_size,
-                                         .stack_size = settings.stack_size,
-                                         .authority_key = *authority,
-                                         .label = options.label});
-    if (!prepared)
+// enclave.toml, and what the command line puts in its place.
+Result<Settings> settings_of(const Options& options) {
+    Settings settings;
+    if (!options.settings.empty()) {
+        auto loaded = load_settings(options.settings);
+        if (!loaded) return std::unexpected(loaded.error().sentence);
+        settings = *loaded;
+    }
+    if (!options.authority_key.empty()) {
+        const auto authority = config::load_signing_key(options.authority_key);
+        if (!authority) return std::unexpected(authority.error().sentence);
+        settings.image.authority_key = *authority;
+        settings.has_authority = true;
+    }
+    if (!options.label.empty()) settings.image.label = options.label;
+    if (!settings.has_authority)
         return std::unexpected(
-            fmt::format("{}: refused as an enclave: {}", options.enclave, prepared.error()));
-    return prepared;
-}
-
-void describe(const EnclaveImage& image, cli::Record& record) {
-    const EnclaveLayout& layout = image.layout();
-    const wire::MeasuredConfig& config = image.config();
-    record.add("mrenclave", "mrenclave", config::to_hex(image.measure()));
-    record.add("pages", "pages", std::uint64_t{image.page_count()});
-    record.add("address_range", "address range", layout.elrange_size);
-    record.add("heap_size", "heap size", layout.heap_size);
-    record.add("stack_size", "stack size", layout.stack_size);
-    record.add("authority_key", "authority key", config::to_hex(config.authority_key));
-    record.add("label", "label", std::string{wire::get_text(config.label)});
-}
-
-void describe(const Sigstruct& sigstruct, cli::Record& record) {
-    record.add("mrsigner", "mrsigner", config::to_hex(mrsigner(sigstruct)));
-    record.add("attributes", "attributes", fmt::format("{:#x}", sigstruct.attributes.flags));
-    record.add("xfrm", "xfrm", fmt::format("{:#x}", sigstruct.attributes.xfrm));
-    record.add("debug", "debug", (sigstruct.attributes.flags & kAttributeDebug) != 0);
-    record.add("product_id", "product id", std::uint64_t{sigstruct.isvprodid});
-    record.add("security_version", "security version", std::uint64_t{sigstruct.isvsvn});
-    record.add("date", "date",
-               fmt::format("{:04x}-{:02x}-{:02x}", sigstruct.date >> 16, sigstruct.date >> 8 & 0xff,
-                           sigstruct.date & 0xff));
+            "whose word shall the enclave believe? Name the authority's public key: "
+            "--authority-key, or authority_key in enclave.toml");
+    return settings;
 }
 
 void print(const Options& options, const cli::Record& record) {
     fmt::print("{}", record.render(options.json ? cli::Format::json : cli::Format::text));
 }
 
+// A debug enclave does not slip through: whoever makes or checks one reads it twice.
+void warn_of_debug(const Sigstruct& sigstruct) {
+    if ((sigstruct.attributes.flags & kAttributeDebug) != 0)
+        fmt::print(stderr,
+                   "warning: this is a DEBUG enclave: its host can read it, and no authority, "
+                   "hypervisor or owner of SGmonitor accepts it\n");
+}
+
 Result<void> init(const Options& options) {
     const fs::path directory = options.directory;
     if (const auto made = config::make_directory(directory); !made)
         return std::unexpected(made.error().sentence);
-    const auto written = config::write_file(
-        directory / "enclave.toml", tool::default_settings_text(), 0644, config::IfExists::refuse);
+    const auto written = config::write_file(directory / "enclave.toml", default_settings_text(),
+                                            0644, config::IfExists::refuse);
     if (!written) return std::unexpected(written.error().sentence);
     fmt::print("wrote {}\n", (directory / "enclave.toml").string());
     return {};
@@ -173,48 +100,99 @@ Result<SignerKey> signer_key(const Options& options) {
     return key;
 }
 
-Result<void> sign(const Options& options) {
-    const auto settings = settings_of(options);
-    if (!settings) return std::unexpected(settings.error());
-    const auto prepared = prepare(options, *settings);
-    if (!prepared) return std::unexpected(prepared.error());
-    const auto key = signer_key(options);
-    if (!key) return std::unexpected(key.error());
-    const auto image = EnclaveImage::build(*prepared);
-    if (!image) return std::unexpected(image.error());
-    SigningOptions signing = settings->signing;
-    signing.date = today();
-    const auto sigstruct = sign_sigstruct(describe_enclave(image->measure(), signing), *key);
-    if (!sigstruct) return std::unexpected(sigstruct.error());
-
-    if (auto written = write_file(options.out + ".elf", *prepared); !written) return written;
-    if (auto written = write_file(options.out + ".sig", bytes_of(*sigstruct)); !written)
-        return written;
+void show_signed(const Options& options, const SignedEnclave& enclave) {
+    const bool debug = (enclave.sigstruct.attributes.flags & kAttributeDebug) != 0;
     cli::Record record;
     record.add("enclave", "enclave", options.out + ".elf");
-    record.add("sigstruct", "sigstruct", options.out + ".sig");
-    describe(*image, record);
-    describe(*sigstruct, record);
+    record.add("sigstruct", "SIGSTRUCT", sigstruct_path(options.out + ".elf", debug).string());
+    describe(enclave.image, record);
+    describe(enclave.sigstruct, record);
     print(options, record);
+    warn_of_debug(enclave.sigstruct);
+}
+
+Result<void> sign_here(const Options& options) {
+    const auto settings = settings_of(options);
+    if (!settings) return std::unexpected(settings.error());
+    const auto key = signer_key(options);
+    if (!key) return std::unexpected(key.error());
+    const auto enclave = tool::sign(options.enclave, *settings, *key, options.out);
+    if (!enclave) return std::unexpected(enclave.error());
+    show_signed(options, *enclave);
     return {};
 }
 
+Result<void> begin(const Options& options) {
+    const auto settings = settings_of(options);
+    if (!settings) return std::unexpected(settings.error());
+    const auto image = begin_signing(options.enclave, *settings, options.digest_out, options.out);
+    if (!image) return std::unexpected(image.error());
+    cli::Record record;
+    record.add("enclave", "enclave", options.out + ".elf");
+    record.add("digest", "digest to sign", options.digest_out);
+    describe(*image, record);
+    print(options, record);
+    if (options.json) return {};
+    fmt::print(
+        "\nSign the digest with RSASSA-PKCS1-v1_5 and an RSA-3072 key with exponent 3, e.g.:\n"
+        "  openssl pkeyutl -sign -inkey KEY.pem -pkeyopt digest:sha256 -in {0} -out {0}.sig\n"
+        "  openssl pkey -in KEY.pem -pubout -out KEY.pub.pem\n"
+        "Then:\n"
+        "  sgmonitor enclave sign --signature-in {0}.sig --public-key KEY.pub.pem --out {1}\n",
+        options.digest_out, options.out);
+    return {};
+}
+
+Result<void> finish(const Options& options) {
+    const auto enclave = finish_signing(options.signature_in, options.public_key, options.out);
+    if (!enclave) return std::unexpected(enclave.error());
+    show_signed(options, *enclave);
+    return {};
+}
+
+// One command for three ways of signing: with the key at hand, and the two halves without it.
+Result<void> sign_command(const Options& options) {
+    const bool with_key = !options.key.empty();
+    const bool first = !options.digest_out.empty();
+    const bool second = !options.signature_in.empty();
+    if (int{with_key} + int{first} + int{second} != 1)
+        return std::unexpected(
+            "say how to sign: --key FILE, or in two steps --digest-out FILE and then "
+            "--signature-in FILE");
+    if (second == options.public_key.empty())
+        return std::unexpected("--signature-in and --public-key belong together");
+    if (second == !options.enclave.empty())
+        return std::unexpected(
+            second ? "--signature-in goes on with what --digest-out wrote to --out: leave "
+                     "--enclave away"
+                   : "--enclave is missing: which enclave?");
+    if (second) return finish(options);
+    return first ? begin(options) : sign_here(options);
+}
+
+Result<EnclaveImage> image_of(const Options& options) {
+    if (options.authority_key.empty() && options.settings.empty())
+        return read_image(options.enclave);
+    const auto settings = settings_of(options);
+    if (!settings) return std::unexpected(settings.error());
+    const auto prepared = prepare(options.enclave, *settings);
+    if (!prepared) return std::unexpected(prepared.error());
+    return EnclaveImage::build(*prepared);
+}
+
 Result<void> measure(const Options& options) {
-    Result<EnclaveImage> image = std::unexpected("");
-    if (options.authority_key.empty()) {
-        image = read_image(options.enclave);
-    } else {
-        const auto settings = settings_of(options);
-        if (!settings) return std::unexpected(settings.error());
-        const auto prepared = prepare(options, *settings);
-        if (!prepared) return std::unexpected(prepared.error());
-        image = EnclaveImage::build(*prepared);
-    }
+    const auto image = image_of(options);
     if (!image) return std::unexpected(image.error());
     const std::string mrenclave = config::to_hex(image->measure());
+    if (!options.out.empty()) {
+        FileBytes stream;
+        image->measured_stream(
+            [&](Bytes piece) { stream.insert(stream.end(), piece.begin(), piece.end()); });
+        if (auto written = write_file(options.out, stream); !written) return written;
+    }
     if (options.json) {
         cli::Record record;
-        record.add("mrenclave", "mrenclave", mrenclave);
+        record.add("mrenclave", "MRENCLAVE", mrenclave);
         print(options, record);
     } else {
         fmt::print("{}\n", mrenclave);
@@ -222,45 +200,39 @@ Result<void> measure(const Options& options) {
     return {};
 }
 
-struct SignedEnclave {
-    EnclaveImage image;
-    Sigstruct sigstruct;
-};
-
-Result<SignedEnclave> check(const Options& options) {
-    auto image = read_image(options.enclave);
-    if (!image) return std::unexpected(image.error());
-    const fs::path path = sigstruct_beside(options);
-    const auto sigstruct = read_sigstruct(path);
-    if (!sigstruct) return std::unexpected(sigstruct.error());
-    const auto meant =
-        check_enclave(*sigstruct, image->measure(), sigstruct->attributes, sigstruct->miscselect);
-    if (!meant)
-        return std::unexpected(fmt::format("{}: not the signature of {}: {}", path.string(),
-                                           options.enclave, meant.error()));
-    return SignedEnclave{std::move(*image), *sigstruct};
+Result<void> show_build_info(const Options& options) {
+    const auto file = read_file(options.enclave, kMaxEnclaveFile);
+    if (!file) return std::unexpected(file.error());
+    const auto elf = ElfFile::parse(*file);
+    if (!elf)
+        return std::unexpected(
+            fmt::format("{}: refused as an enclave: {}", options.enclave, elf.error()));
+    print(options, build_info(*file, *elf));
+    return {};
 }
 
 Result<void> verify(const Options& options) {
-    const auto enclave = check(options);
+    const auto enclave = read_signed(options.enclave, sigstruct_of(options));
     if (!enclave) return std::unexpected(enclave.error());
     if (options.json) {
         cli::Record record;
         record.add("verified", "verified", true);
-        record.add("mrenclave", "mrenclave", config::to_hex(enclave->image.measure()));
+        record.add("mrenclave", "MRENCLAVE", config::to_hex(enclave->image.measure()));
         print(options, record);
     } else {
         fmt::print("{}: signature, q1, q2 and measurement are right\n", options.enclave);
     }
+    warn_of_debug(enclave->sigstruct);
     return {};
 }
 
 Result<void> inspect(const Options& options) {
-    const auto enclave = check(options);
+    const auto enclave = read_signed(options.enclave, sigstruct_of(options));
     if (!enclave) return std::unexpected(enclave.error());
     cli::Record record;
     describe(enclave->image, record);
     describe(enclave->sigstruct, record);
+    record.add("page_map", page_map(enclave->image));
     print(options, record);
     return {};
 }
@@ -281,43 +253,55 @@ int main(int argc, char** argv) {
         });
     };
     const auto takes_enclave = [&](CLI::App* subcommand, const char* what) {
-        subcommand->add_option("--enclave", options.enclave, what)->required();
         subcommand->add_flag("--json", options.json, "Print JSON");
+        return subcommand->add_option("--enclave", options.enclave, what);
     };
     const auto takes_choices = [&](CLI::App* subcommand) {
         subcommand->add_option("--config", options.settings,
                                "enclave.toml (without it: the defaults)");
         subcommand->add_option("--label", options.label,
                                "Free text in the measured configuration, at most 64 bytes");
-        return subcommand->add_option("--authority-key", options.authority_key,
-                                      "Public key file of the authority it shall believe");
+        subcommand->add_option("--authority-key", options.authority_key,
+                               "Public key file of the authority it shall believe "
+                               "(instead of enclave.toml's)");
     };
 
     CLI::App* init_command = add("init", "Write a commented enclave.toml", init);
     init_command->add_option("--dir", options.directory, "Directory")->required();
 
-    CLI::App* sign_command =
-        add("sign", "Fill in the configuration, measure and sign an enclave", sign);
-    takes_enclave(sign_command, "The linked enclave");
-    takes_choices(sign_command)->required();
-    sign_command
-        ->add_option("--key", options.key, "Signer's RSA-3072 key with exponent 3, PEM, mode 0600")
+    CLI::App* sign =
+        add("sign", "Fill in the configuration, measure and sign an enclave", sign_command);
+    takes_enclave(sign, "The linked enclave");
+    takes_choices(sign);
+    sign->add_option("--key", options.key, "Signer's RSA-3072 key with exponent 3, PEM, mode 0600");
+    sign->add_flag("--new-key", options.new_key, "Make that key if it is not there");
+    sign->add_option("--digest-out", options.digest_out,
+                     "First of two steps without the key: write what it has to sign");
+    sign->add_option("--signature-in", options.signature_in,
+                     "Second step: the signature that the key made of it");
+    sign->add_option("--public-key", options.public_key, "The key's public half, PEM");
+    sign->add_option("--out", options.out, "Writes OUT.elf and OUT.sig (OUT.debug.sig)")
         ->required();
-    sign_command->add_flag("--new-key", options.new_key, "Make that key if it is not there");
-    sign_command->add_option("--out", options.out, "Writes OUT.elf and OUT.sig")->required();
 
     CLI::App* measure_command =
         add("measure",
-            "Print MRENCLAVE of a signed enclave, or with --authority-key of one to be signed",
+            "Print MRENCLAVE of a signed enclave, or with --config or --authority-key of one to be "
+            "signed",
             measure);
-    takes_enclave(measure_command, "The enclave");
+    takes_enclave(measure_command, "The enclave")->required();
     takes_choices(measure_command);
+    measure_command->add_option("--sgxs", options.out,
+                                "Also write the measured stream, whose SHA-256 MRENCLAVE is");
+
+    CLI::App* info_command =
+        add("build-info", "Show what was linked into an enclave, signed or not", show_build_info);
+    takes_enclave(info_command, "The enclave")->required();
 
     for (const auto& [name, what, function] :
          {std::tuple{"verify", "Check an enclave and its signature as a CPU would", &verify},
           std::tuple{"inspect", "Show what an enclave and its signature say", &inspect}}) {
         CLI::App* subcommand = add(name, what, function);
-        takes_enclave(subcommand, "The signed enclave");
+        takes_enclave(subcommand, "The signed enclave")->required();
         subcommand->add_option("--sigstruct", options.sigstruct,
                                "Its signature (default: the .sig beside it)");
     }

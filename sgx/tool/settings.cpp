@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "sgx/tool/settings.hpp"
 
+#include <fmt/format.h>
+
 #include "config/toml_file.hpp"
 
 namespace sgm::sgx::tool {
@@ -10,15 +12,20 @@ config::Result<Settings> load_settings(const std::filesystem::path& path) {
     if (!file) return std::unexpected(file.error());
     config::Table root = file->root();
     Settings settings;
-    settings.heap_size =
-        root.integer<std::uint64_t>("heap_mib", 1, kMaxHeapSize >> 20, settings.heap_size >> 20)
-        << 20;
-    settings.stack_size =
-        root.integer<std::uint64_t>("stack_kib", kMinStackSize >> 10, kMaxStackSize >> 10,
-                                    settings.stack_size >> 10)
-        << 10;
-    if (settings.stack_size % kPageSize != 0)
+    ImageOptions& image = settings.image;
+    image.heap_size =
+        root.integer<std::uint64_t>("heap_mib", 1, kMaxHeapSize >> 20, image.heap_size >> 20) << 20;
+    image.stack_size = root.integer<std::uint64_t>("stack_kib", kMinStackSize >> 10,
+                                                   kMaxStackSize >> 10, image.stack_size >> 10)
+                       << 10;
+    if (image.stack_size % kPageSize != 0)
         root.refuse("stack_kib", "must be a multiple of 4 (whole pages)");
+    image.thread_count = root.integer<std::uint64_t>("threads", 1, kMaxThreads, image.thread_count);
+    image.label = root.string("label", "");
+    if (image.label.size() > kMaxLabelSize)
+        root.refuse("label", fmt::format("may have at most {} bytes", kMaxLabelSize));
+    settings.has_authority = root.has("authority_key");
+    if (settings.has_authority) image.authority_key = root.signing_key("authority_key");
     settings.signing.isv_prod_id = root.integer<std::uint16_t>("product_id", 0, 0xffff, 1);
     settings.signing.isv_svn = root.integer<std::uint16_t>("security_version", 0, 0xffff, 1);
     settings.signing.debug = root.boolean("debug", false);
@@ -34,8 +41,18 @@ std::string default_settings_text() {
 # more; an enclave that runs out of it ends and says so.
 heap_mib = 64
 
-# Stack, in KiB, a multiple of 4.
+# Stack of each thread, in KiB, a multiple of 4.
 stack_kib = 256
+
+# How many threads of the host may be inside at a time. The IDS needs one.
+threads = 1
+
+# Whose word the enclave believes: the public key file of the authority. It becomes part of
+# MRENCLAVE. `--authority-key` does the same.
+# authority_key = "authority.pub"
+
+# Free text in the measured configuration, at most 64 bytes. `--label` does the same.
+# label = "production, blue"
 
 # Which product of this signer, and which security version of it. An authority can ask for a
 # product and a least version instead of one exact MRENCLAVE: raise the version when a fix matters.

@@ -12,9 +12,9 @@
 namespace sgm::sgx::tool {
 
 struct Settings {
-    std::uint64_t heap_size = ImageOptions{}.heap_size;
-    std::uint64_t stack_size = ImageOptions{}.stack_size;
-    SigningOptions signing;
+    ImageOptions image;
+    SigningOptions signing;  // without the date
+    bool has_authority = false;
 };
 
 [[nodiscard]] config::Result<Settings> load_settings(const std::filesystem::path& path);
