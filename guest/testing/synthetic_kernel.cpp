@@ -14,7 +14,6 @@
 namespace sgm::guest::testing {
 namespace {
 
-constexpr std::uint64_t kRamSize = 64u << 20;
 constexpr std::uint64_t kStartKernelMap = 0xffff'ffff'8000'0000;
 constexpr std::uint64_t kHeap = 0xffff'8880'0000'0000;
 
@@ -54,12 +53,17 @@ std::string line(const char* format, auto... values) {
 }  // namespace
 
 SyntheticKernel::SyntheticKernel(SyntheticOptions options)
-    : options_{std::move(options)}, vm_{kRamSize, options_.paging} {
+    : options_{std::move(options)}, vm_{options_.ram_size, options_.paging} {
     std::mt19937_64 random{options_.seed};
     const std::uint64_t kernel_offset = (random() % 100) << 21;
     image_address_ = 0xffff'ffff'8100'0000 + kernel_offset;
     image_physical_ = (1 + random() % 8) << 21;
     heap_ = kHeap;
+    if (options_.task_stride != 0) {
+        heap_ += options_.ram_size / 2;
+        for (std::uint64_t at = 0; at < options_.ram_size; at += 2u << 20)
+            vm_.map(kHeap + at, at, hypervisor::testing::PageSize::k2M);
+    }
     vm_.vcpus.front().valid = 0;
 
     Image image{image_address_};
@@ -220,8 +224,8 @@ void SyntheticKernel::set_tasks(std::vector<SyntheticTask> tasks) {
             address = before->address;
         } else {
             address = heap_;
-            heap_ += 4096;
-            vm_.map_new(address, 4096);
+            heap_ += std::max<std::uint64_t>(options_.task_stride, 4096);
+            if (options_.task_stride == 0) vm_.map_new(address, 4096);
         }
         placed.push_back({std::move(task), address});
     }

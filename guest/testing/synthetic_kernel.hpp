@@ -34,6 +34,10 @@ struct SyntheticOptions {
     bool old_names = false;  // task_struct.state and real_start_time
     std::size_t symbol_count = 2000;
     std::vector<SyntheticTask> tasks = {{1, 0, 0, "init"}, {2, 0, 0, "kthreadd"}};
+    std::uint64_t ram_size = 64u << 20;
+    // From one task to the next, all in a direct map of 2 MiB pages that begins in the middle of
+    // RAM, as real kernels have it. 0: each task in a page of its own.
+    std::uint64_t task_stride = 0;
 };
 
 class SyntheticKernel final {
