@@ -10,10 +10,12 @@ namespace sgm::ids {
 using wire::Direction;
 
 Session::Session(Environment& environment, const hypervisor::SessionName& name,
-                 const wire::Nonce& registration_nonce, const crypto::Secret<32>& secret)
+                 const wire::Nonce& registration_nonce, const crypto::Secret<32>& secret,
+                 hypervisor::KeyUsage usage)
     : environment_{environment},
       epoch_{name.epoch},
-      keys_{name, registration_nonce, secret},
+      keys_{name, hypervisor::derive_keys(name, registration_nonce, secret)},
+      usage_{usage},
       call_buffer_(wire::kRingMaxCall),
       reply_buffer_(wire::kRingMaxReply) {}
 
@@ -44,8 +46,12 @@ std::expected<Bytes, guest::TransportError> Session::call(wire::Command command,
     if (batch.size() > wire::kMaxRequestSize) {
         return std::unexpected(guest::TransportError::too_large);
     }
+    if (!usage_.allows(counter_ + 1, batch.size())) {
+        return lose(SessionEnd::ended, wire::Status::exhausted);
+    }
     // The counter is used up whatever happens next: no nonce is ever used twice.
     ++counter_;
+    usage_.add(batch.size());
     Writer writer{call_buffer_};
     writer.put(wire::OpHeader{
         .magic = wire::kOpMagic,
@@ -76,6 +82,7 @@ std::expected<Bytes, guest::TransportError> Session::call(wire::Command command,
     if (!answer || answer->size != reader.rest().size()) {
         return lose(SessionEnd::tampered, wire::Status::malformed);
     }
+    usage_.add(answer->size);
     const std::size_t begin = sizeof(wire::OpHeader) + sizeof(wire::SealedHeader);
     const MutableBytes opened = MutableBytes{reply_buffer_}.subspan(begin, answer->size);
     if (!open(command, *answer, opened)) {

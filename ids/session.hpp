@@ -18,15 +18,17 @@ namespace sgm::ids {
 // changed, replayed or made up an answer; `ended` is what a host may say in the clear.
 enum class SessionEnd {
     tampered,  // an answer did not authenticate, or was not the answer to our request
-    ended,     // a reply in the clear says that the hypervisor closed or refused the session
+    ended,     // a reply in the clear says that the hypervisor closed or refused the session, or
+               // our own keys are used up
 };
 
 class Session final : public guest::Transport {
   public:
     // `secret` is the session secret that was sealed to the hypervisor. `environment` must outlive
-    // the session.
+    // the session. `usage`: what its keys have sealed before, for tests of their bounds.
     Session(Environment& environment, const hypervisor::SessionName& name,
-            const wire::Nonce& registration_nonce, const crypto::Secret<32>& secret);
+            const wire::Nonce& registration_nonce, const crypto::Secret<32>& secret,
+            hypervisor::KeyUsage usage = {});
 
     // Opens the sealed reply to `register`, counter 0. nullopt: not what the hypervisor sealed.
     [[nodiscard]] std::optional<wire::Confirmation> open_confirmation(
@@ -41,6 +43,9 @@ class Session final : public guest::Transport {
     [[nodiscard]] std::optional<SessionEnd> end() const { return end_; }
     // The status that came in the clear with SessionEnd::ended. A hint: the host may forge it.
     [[nodiscard]] wire::Status end_status() const { return end_status_; }
+
+    // Time to renew: half of what the keys may seal is sealed.
+    [[nodiscard]] bool is_worn() const { return usage_.is_worn(counter_); }
 
     // Changes when the VM was reset, restored or migrated; authenticated by the confirmation.
     [[nodiscard]] std::uint64_t epoch() const { return epoch_; }
@@ -61,6 +66,7 @@ class Session final : public guest::Transport {
     const std::uint64_t epoch_;
     hypervisor::SessionKeys keys_;
     std::uint64_t counter_ = 0;  // of the last request
+    hypervisor::KeyUsage usage_;
     std::uint64_t clock_ = 0;
     std::optional<SessionEnd> end_;
     wire::Status end_status_ = wire::Status::ok;

@@ -45,6 +45,7 @@ enum class Status : std::uint32_t {
     too_many_sessions = 15,
     internal = 16,
     stale_epoch = 17,  // the domain was reset, restored or migrated: session closed
+    exhausted = 18,    // the session's keys have sealed what they may: session closed
 };
 
 struct OpHeader {
@@ -114,6 +115,13 @@ static_assert(sizeof(SessionKeyInfo) == 48);
 // Both directions of an open session. AES-256-GCM, 12-byte nonce = salt (4) | counter (8, LE),
 // AAD = SealedAad. In the reply to `register`, the sealed body is a Confirmation, counter 0.
 // A request's counter is greater than every counter before it; its answer repeats the counter.
+//
+// Both ends refuse to use a key beyond these bounds; the IDS renews its session well before.
+// Counters: NIST SP 800-38D, section 8.3, allows 2^32 invocations where nonces are not of its
+// deterministic construction; ours are, and keep to it all the same. Bytes, of requests and answers
+// together: RFC 8446, section 5.5, 2^24.5 records of 2^14 bytes for each key.
+inline constexpr std::uint64_t kMaxSessionMessages = 1ull << 32;
+inline constexpr std::uint64_t kMaxSessionBytes = 1ull << 38;
 struct SealedHeader {
     std::uint64_t session;                       // 0
     std::uint64_t epoch;                         // 8

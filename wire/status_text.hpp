@@ -31,6 +31,7 @@ namespace sgm::wire {
         case Status::too_many_sessions: return "all sessions are in use by other VMs";
         case Status::internal: return "the hypervisor failed";
         case Status::stale_epoch: return "the VM was reset, restored or migrated: session closed";
+        case Status::exhausted: return "the session's keys are used up: session closed";
     }
     return "an unknown status";
 }

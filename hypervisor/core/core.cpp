@@ -101,18 +101,21 @@ Status Core::open(Bytes payload, Writer& out) {
     const auto secret = open_secret(binding, trust_);
     if (!secret) return secret.error();
 
-    const std::uint64_t id = new_session_id();
-    if (id == 0) return Status::internal;
+    std::uint64_t random_id = 0;
+    if (!port_.random(mutable_bytes_of(random_id))) return Status::internal;
     const std::uint64_t now_ns = port_.now_ns();
-    const std::uint64_t epoch = registration->domain->epoch();
-    Session* const session = sessions_.make_room(binding.domain, now_ns);
+    Session* const session = sessions_.make_room(binding.domain, port_);
     if (session == nullptr) return Status::too_many_sessions;
-    session->open({.id = id,
-                   .domain = binding.domain,
-                   .epoch = epoch,
-                   .opened_ns = now_ns,
-                   .expires_ns = registration->expires_ns},
-                  binding.registration_nonce, *secret);
+    // Random, so that what is left of another start of this hypervisor names no session of this.
+    if (!sessions_.open(*session,
+                        {.id = random_id,
+                         .domain = binding.domain,
+                         .epoch = registration->domain->epoch(),
+                         .opened_ns = now_ns,
+                         .expires_ns = registration->expires_ns},
+                        binding.registration_nonce, *secret)) {
+        return Status::internal;
+    }
 
     const MutableBytes header = out.reserve(sizeof(SealedHeader));
     const MutableBytes text = out.reserve(sizeof(wire::Confirmation));
@@ -120,12 +123,12 @@ Status Core::open(Bytes payload, Writer& out) {
         registration->expires_ns - std::min(now_ns, registration->expires_ns);
     Writer{text}.put(
         wire::Confirmation{.binding_digest = registration->binding_digest,
-                           .session = id,
-                           .epoch = epoch,
+                           .session = session->scope().id,
+                           .epoch = session->scope().epoch,
                            .hypervisor_clock = now_ns,
                            .lifetime_seconds = static_cast<std::uint32_t>(left_ns / kSecondNs),
                            .reserved = 0});
-    Writer{header}.put(session->seal(Command::open, text));
+    Writer{header}.put(sessions_.seal(*session, Command::open, text));
     return Status::ok;
 }
 
@@ -139,12 +142,12 @@ Status Core::sealed(Command command, MutableBytes payload, Writer& out) {
     if (session == nullptr) return Status::no_such_session;
     const auto domain = still_valid(*session);
     if (!domain) return domain.error();
-    if (const auto opened = session->unseal(command, *header, text); !opened) {
+    if (const auto opened = sessions_.unseal(*session, command, *header, text); !opened) {
         return opened.error();
     }
     const Status status = execute(command, *session, **domain, text, out);
     // A close ends the session; so does what the peer takes for its end, an answer without a seal.
-    if (command == Command::close || status != Status::ok) session->close();
+    if (command == Command::close || status != Status::ok) sessions_.close(*session);
     return status;
 }
 
@@ -159,7 +162,7 @@ std::expected<Domain*, Status> Core::still_valid(Session& session) {
         why = Status::stale_epoch;
     }
     if (why == Status::ok) return domain;
-    session.close();
+    sessions_.close(session);
     return std::unexpected{why};
 }
 
@@ -173,16 +176,8 @@ Status Core::execute(Command command, Session& session, Domain& domain, Bytes ba
     const auto size = operations_.execute(domain, batch, room);
     if (!size) return Status::malformed;
     const MutableBytes answer = out.reserve(*size);
-    Writer{header}.put(session.seal(command, answer));
+    Writer{header}.put(sessions_.seal(session, command, answer));
     return Status::ok;
-}
-
-// Random, so that what is left of another start of this hypervisor names no session of this one.
-// 0 when there is no randomness.
-std::uint64_t Core::new_session_id() {
-    std::uint64_t id = 0;
-    if (!port_.random(mutable_bytes_of(id)) || sessions_.find(id) != nullptr) return 0;
-    return id;
 }
 
 }  // namespace sgm::hypervisor

@@ -22,7 +22,7 @@ inline constexpr std::size_t kMaxCallSize =
 inline constexpr std::size_t kMaxReplySize =
     sizeof(wire::OpHeader) + sizeof(wire::SealedHeader) + wire::kMaxAnswerSize;
 
-// Large (about 1.3 MiB) and allocates nothing: a port makes one at start, not on a stack. Not for
+// Large (about 2.6 MiB) and allocates nothing: a port makes one at start, not on a stack. Not for
 // two threads at a time.
 class Core final {
   public:
@@ -46,7 +46,6 @@ class Core final {
     [[nodiscard]] std::expected<Domain*, wire::Status> still_valid(Session& session);
     [[nodiscard]] wire::Status execute(wire::Command command, Session& session, Domain& domain,
                                        Bytes batch, Writer& out);
-    [[nodiscard]] std::uint64_t new_session_id();
 
     Port& port_;
     const Trust trust_;

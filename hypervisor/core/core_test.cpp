@@ -307,30 +307,52 @@ TEST_F(CoreTest, a_secret_for_another_key_domain_or_nonce_does_not_open) {
     EXPECT_EQ(register_with(other_domain), Status::bad_encapsulation);
 }
 
-TEST_F(CoreTest, a_table_full_of_other_domains_refuses_and_a_domains_own_oldest_makes_room) {
+TEST_F(CoreTest, a_domain_over_its_share_of_sessions_loses_its_own_oldest) {
+    SyntheticGuest other{kMiB};
+    other.id = {0xee};
+    port.add(other);
+    const auto others = open_session(*core, other.id, authority);
+    std::vector<std::unique_ptr<ClientSession>> sessions;
+    for (std::size_t i = 0; i <= kMaxSessionsPerDomain; ++i) {
+        port.clock_ns += kSecond;
+        sessions.push_back(open());
+        ASSERT_NE(sessions.back(), nullptr) << i;
+    }
+    EXPECT_EQ(status_of(read_call(*sessions[0])), Status::no_such_session);
+    for (std::size_t i = 1; i < sessions.size(); ++i) {
+        EXPECT_TRUE(works(*sessions[i])) << i;
+    }
+    EXPECT_EQ(status_of(others->seal(Command::request, BatchBuilder{}.bytes())), Status::ok);
+}
+
+TEST_F(CoreTest, each_of_1024_domains_has_eight_sessions_that_no_other_can_take) {
     std::vector<std::unique_ptr<SyntheticGuest>> others;
-    for (std::uint8_t i = 0; i < kMaxSessions / kMaxSessionsPerDomain; ++i) {
+    for (std::size_t i = 0; i < kMaxDomains; ++i) {
         others.push_back(std::make_unique<SyntheticGuest>(kMiB));
-        others.back()->id = {0xee, i};
-        port.add(*others.back());
+        others[i]->id = {0xee, static_cast<std::uint8_t>(i), static_cast<std::uint8_t>(i >> 8)};
+        port.add(*others[i]);
     }
     std::vector<std::unique_ptr<ClientSession>> sessions;
     for (std::size_t i = 0; i < kMaxSessions; ++i) {
-        port.clock_ns += kSecond;
-        sessions.push_back(open_session(*core, others[i % others.size()]->id, authority));
-        ASSERT_NE(sessions.back(), nullptr) << i;
+        sessions.push_back(open_session(*core, others[i % kMaxDomains]->id, authority));
+        ASSERT_NE(sessions[i], nullptr) << i;
     }
     EXPECT_EQ(register_with(Registrar{*core, guest.id}), Status::too_many_sessions);
-
-    const auto renewed = open_session(*core, others[0]->id, authority);
-    ASSERT_NE(renewed, nullptr);
     const Message nothing = BatchBuilder{}.bytes();
-    EXPECT_EQ(status_of(sessions[0]->seal(Command::request, nothing)), Status::no_such_session);
-    EXPECT_EQ(status_of(sessions[1]->seal(Command::request, nothing)), Status::ok);
-    EXPECT_EQ(status_of(renewed->seal(Command::request, nothing)), Status::ok);
+    for (std::size_t i = 0; i < kMaxSessions; ++i) {
+        ASSERT_EQ(status_of(sessions[i]->seal(Command::request, nothing)), Status::ok) << i;
+    }
 
+    port.remove(*others[3]);
+    const auto in_its_place = open();
+    ASSERT_NE(in_its_place, nullptr) << "a domain that is gone makes room";
+    EXPECT_TRUE(works(*in_its_place));
+    SyntheticGuest one_more{kMiB};
+    one_more.id = {0xef};
+    port.add(one_more);
+    EXPECT_EQ(register_with(Registrar{*core, one_more.id}), Status::too_many_sessions);
     port.clock_ns += 3600 * kSecond;
-    EXPECT_NE(open(), nullptr) << "expired sessions make room";
+    EXPECT_EQ(register_with(Registrar{*core, one_more.id}), Status::ok) << "expired ones too";
 }
 
 TEST_F(CoreTest, without_randomness_there_is_neither_nonce_nor_session) {
@@ -439,6 +461,47 @@ TEST_F(CoreTest, an_answer_answers_its_own_request_only) {
     (void)read_call(*session);
     EXPECT_FALSE(session->open(Command::request, reply.payload).has_value());
     EXPECT_FALSE(session->open(Command::close, reply.payload, 1).has_value());
+}
+
+TEST_F(CoreTest, a_session_refuses_to_count_beyond_what_its_keys_may_seal) {
+    const auto session = open();
+    session->counter = wire::kMaxSessionMessages - 1;
+    EXPECT_TRUE(works(*session));
+    EXPECT_EQ(status_of(read_call(*session)), Status::exhausted);
+    EXPECT_EQ(status_of(read_call(*session)), Status::no_such_session);
+}
+
+TEST(SessionTable, a_session_refuses_a_request_whose_answer_its_keys_might_not_be_allowed) {
+    SyntheticGuest guest{kMiB};
+    SyntheticPort port{{&guest}};
+    const auto table = std::make_unique<SessionTable>();
+    const SessionScope scope{
+        .id = 1ull << 40, .domain = guest.id, .epoch = 1, .opened_ns = 0, .expires_ns = ~0ull};
+    const auto last_request = [&](std::uint64_t sealed_before) {
+        Session* const session = table->make_room(guest.id, port);
+        EXPECT_TRUE(table->open(*session, scope, {}, {}, KeyUsage{sealed_before}));
+        const SessionName name = session->scope().name();
+        const SessionKeys keys{name, derive_keys(name, {}, {})};
+        Message text(100);
+        const auto header = keys.seal(Command::request, wire::Direction::request, 1, text);
+        const auto opened = table->unseal(*session, Command::request, header, text);
+        EXPECT_EQ(session->is_open(), opened.has_value());
+        return opened ? Status::ok : opened.error();
+    };
+    const std::uint64_t enough = wire::kMaxSessionBytes - wire::kMaxAnswerSize - 100;
+    EXPECT_EQ(last_request(enough), Status::ok);
+    EXPECT_EQ(last_request(enough + 1), Status::exhausted);
+    EXPECT_EQ(last_request(~0ull), Status::exhausted);
+}
+
+TEST(KeyUsage, is_worn_from_half_of_either_bound_on) {
+    KeyUsage usage;
+    EXPECT_FALSE(usage.is_worn(wire::kMaxSessionMessages / 2 - 1));
+    EXPECT_TRUE(usage.is_worn(wire::kMaxSessionMessages / 2));
+    usage.add(wire::kMaxSessionBytes / 2 - 1);
+    EXPECT_FALSE(usage.is_worn(1));
+    usage.add(1);
+    EXPECT_TRUE(usage.is_worn(1));
 }
 
 TEST_F(CoreTest, a_session_expires_with_the_attestation) {
@@ -566,24 +629,26 @@ TEST_F(CoreTest, a_closed_session_leaves_no_key_behind) {
     ASSERT_TRUE(crypto::hkdf_expand(
         crypto::hkdf_extract(registrar.binding.registration_nonce, registrar.secret.bytes()),
         {bytes_of(info)}, keys));
-    // The first round key of AES is the key itself.
+    // The first round key of AES is the key itself: in the schedule, and as it was derived.
     const auto count = [&](const Message& memory) {
         int found = 0;
         for (const std::size_t at : {0u, 32u}) {
             const Bytes half = Bytes{keys}.subspan(at, 16);
-            found += !std::ranges::search(memory, half).empty();
+            for (auto rest = std::ranges::search(memory, half); !rest.empty();
+                 rest = std::ranges::search(std::ranges::subrange(rest.end(), memory.end()), half))
+                ++found;
         }
         found += !std::ranges::search(memory, registrar.secret.bytes()).empty();
         return found;
     };
-    EXPECT_EQ(count(image()), 2) << "this test looks in the wrong place";
+    EXPECT_EQ(count(image()), 4) << "this test looks in the wrong place";
     EXPECT_EQ(status_of(session->seal(Command::close, BatchBuilder{}.bytes())), Status::ok);
     EXPECT_EQ(count(image()), 0);
 }
 
 TEST(StatusText, every_refusal_has_its_own_words) {
     std::set<std::string_view> texts;
-    constexpr std::uint32_t kCount = static_cast<std::uint32_t>(Status::stale_epoch) + 1;
+    constexpr std::uint32_t kCount = static_cast<std::uint32_t>(Status::exhausted) + 1;
     for (std::uint32_t i = 0; i < kCount; ++i)
         texts.insert(wire::text(static_cast<Status>(i)));
     EXPECT_EQ(texts.size(), kCount);

@@ -11,7 +11,8 @@
 
 namespace sgm::hypervisor {
 
-inline constexpr std::size_t kMaxNonces = 256;
+// Two for each domain: when a host with many VMs starts, all of their IDSs register at once.
+inline constexpr std::size_t kMaxNonces = 2048;
 
 class NonceTable final {
   public:

@@ -6,64 +6,116 @@ namespace sgm::hypervisor {
 using wire::Direction;
 using wire::Status;
 
-void Session::open(const SessionScope& scope, const wire::Nonce& registration_nonce,
-                   const crypto::Secret<32>& secret) {
-    scope_ = scope;
-    counter_ = 0;
-    keys_.emplace(SessionName{.id = scope.id, .domain = scope.domain, .epoch = scope.epoch},
-                  registration_nonce, secret);
+namespace {
+
+static_assert((kMaxSessions & (kMaxSessions - 1)) == 0);
+constexpr std::uint64_t kPlaceMask = kMaxSessions - 1;
+
+}  // namespace
+
+Session* SessionTable::find(std::uint64_t id) {
+    Session& session = sessions_[id & kPlaceMask];
+    return session.is_open() && session.scope().id == id ? &session : nullptr;
 }
 
-void Session::close() {
-    scope_ = {};
-    counter_ = 0;
-    keys_.reset();  // wipes
+bool SessionTable::open(Session& session, SessionScope scope, const wire::Nonce& registration_nonce,
+                        const crypto::Secret<32>& secret, KeyUsage usage) {
+    const auto place = static_cast<std::uint64_t>(&session - sessions_.data());
+    scope.id = (scope.id & ~kPlaceMask) | place;
+    if (scope.id == 0) return false;
+    session.scope_ = scope;
+    session.counter_ = 0;
+    session.usage_ = usage;
+    session.material_ = derive_keys(scope.name(), registration_nonce, secret);
+    return true;
 }
 
-std::expected<void, Status> Session::unseal(wire::Command command, const wire::SealedHeader& header,
-                                            MutableBytes text) {
-    if (header.counter <= counter_) {
-        close();
-        return std::unexpected{Status::refused_counter};
+void SessionTable::close(Session& session) {
+    Schedule& schedule = schedules_[session.scope_.id % kMaxSchedules];
+    if (session.is_open() && schedule.id == session.scope_.id) {
+        schedule.id = 0;
+        schedule.keys.reset();  // wipes
     }
-    if (!keys_->open(command, Direction::request, header, text)) {
-        close();
-        return std::unexpected{Status::refused_tag};
+    crypto::wipe(session.material_.mutable_bytes());
+    session.scope_ = {};
+}
+
+// The sessions of one domain lie side by side, so they do not take each other's schedules.
+const SessionKeys& SessionTable::keys_of(const Session& session) {
+    Schedule& schedule = schedules_[session.scope().id % kMaxSchedules];
+    if (schedule.id != session.scope().id) {
+        schedule.keys.emplace(session.scope().name(), session.material_);
+        schedule.id = session.scope().id;
     }
-    counter_ = header.counter;
+    return *schedule.keys;
+}
+
+std::expected<void, Status> SessionTable::unseal(Session& session, wire::Command command,
+                                                 const wire::SealedHeader& header,
+                                                 MutableBytes text) {
+    Status why = Status::ok;
+    if (header.counter <= session.counter_) {
+        why = Status::refused_counter;
+    } else if (!keys_of(session).open(command, Direction::request, header, text)) {
+        why = Status::refused_tag;
+    } else if (!session.usage_.allows(header.counter, text.size())) {
+        why = Status::exhausted;
+    }
+    if (why != Status::ok) {
+        close(session);
+        return std::unexpected{why};
+    }
+    session.counter_ = header.counter;
+    session.usage_.add(text.size());
     return {};
 }
 
-wire::SealedHeader Session::seal(wire::Command command, MutableBytes text) {
-    return keys_->seal(command, Direction::answer, counter_, text);
+wire::SealedHeader SessionTable::seal(Session& session, wire::Command command, MutableBytes text) {
+    session.usage_.add(text.size());
+    return keys_of(session).seal(command, Direction::answer, session.counter_, text);
 }
 
-Session* SessionTable::find(std::uint64_t id) {
-    if (id == 0) return nullptr;
-    for (Session& session : sessions_) {
-        if (session.scope().id == id) return &session;
-    }
-    return nullptr;
+SessionTable::Share SessionTable::share(std::size_t index) {
+    return Share{&sessions_[index * kMaxSessionsPerDomain], kMaxSessionsPerDomain};
 }
 
-Session* SessionTable::make_room(const wire::Uuid& domain, std::uint64_t now_ns) {
-    Session* free = nullptr;
-    Session* oldest = nullptr;  // of this domain
-    std::size_t count = 0;      // of this domain
-    for (Session& session : sessions_) {
-        if (session.is_open() && now_ns >= session.scope().expires_ns) session.close();
-        if (!session.is_open()) {
-            free = &session;
-        } else if (session.scope().domain == domain) {
-            ++count;
-            if (oldest == nullptr || session.scope().opened_ns < oldest->scope().opened_ns) {
-                oldest = &session;
-            }
+std::optional<SessionTable::Share> SessionTable::share_for(const wire::Uuid& domain,
+                                                           std::uint64_t now_ns) {
+    std::optional<Share> free;
+    for (std::size_t i = 0; i < kMaxDomains; ++i) {
+        bool taken = false;
+        for (Session& session : share(i)) {
+            if (session.is_open() && now_ns >= session.scope().expires_ns) close(session);
+            if (!session.is_open()) continue;
+            if (session.scope().domain == domain) return share(i);
+            taken = true;
         }
+        if (!taken && !free) free = share(i);
     }
-    if (free != nullptr && count < kMaxSessionsPerDomain) return free;
-    if (oldest != nullptr) oldest->close();
-    return oldest;
+    return free;
+}
+
+void SessionTable::close_gone(Port& port) {
+    for (Session& session : sessions_) {
+        if (session.is_open() && port.find(session.scope().domain) == nullptr) close(session);
+    }
+}
+
+Session* SessionTable::make_room(const wire::Uuid& domain, Port& port) {
+    const std::uint64_t now_ns = port.now_ns();
+    auto own = share_for(domain, now_ns);
+    if (!own) {
+        close_gone(port);
+        own = share_for(domain, now_ns);
+    }
+    if (!own) return nullptr;
+    Session* room = nullptr;  // a closed one, else the oldest
+    for (Session& session : *own) {
+        if (!session.is_open()) return &session;
+        if (room == nullptr || session.scope().opened_ns < room->scope().opened_ns) room = &session;
+    }
+    close(*room);
+    return room;
 }
 
 }  // namespace sgm::hypervisor

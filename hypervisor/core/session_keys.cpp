@@ -8,36 +8,31 @@ namespace sgm::hypervisor {
 using wire::Command;
 using wire::Direction;
 
-SessionKeys::SessionKeys(const SessionName& name, const wire::Nonce& registration_nonce,
-                         const crypto::Secret<32>& secret)
-    : SessionKeys{name, derive(name, registration_nonce, secret)} {}
-
-SessionKeys::SessionKeys(const SessionName& name, const crypto::Secret<kSize>& keys)
-    : name_{name},
-      request_key_{keys.bytes().subspan<0, 32>()},
-      answer_key_{keys.bytes().subspan<32, 32>()} {
-    std::memcpy(request_salt_.data(), keys.bytes().data() + 64, request_salt_.size());
-    std::memcpy(answer_salt_.data(), keys.bytes().data() + 68, answer_salt_.size());
-}
-
-SessionKeys::~SessionKeys() {
-    crypto::wipe(request_salt_);
-    crypto::wipe(answer_salt_);
-}
-
-crypto::Secret<SessionKeys::kSize> SessionKeys::derive(const SessionName& name,
-                                                       const wire::Nonce& registration_nonce,
-                                                       const crypto::Secret<32>& secret) {
+KeyMaterial derive_keys(const SessionName& name, const wire::Nonce& registration_nonce,
+                        const crypto::Secret<32>& secret) {
     const wire::SessionKeyInfo info{.label = wire::kSessionLabel,
                                     .domain = name.domain,
                                     .session = name.id,
                                     .epoch = name.epoch};
     wire::Digest extracted = crypto::hkdf_extract(registration_nonce, secret.bytes());
-    crypto::Secret<kSize> keys;
+    KeyMaterial material;
     // 72 bytes are far below HKDF's bound: this cannot fail.
-    static_cast<void>(crypto::hkdf_expand(extracted, {bytes_of(info)}, keys.mutable_bytes()));
+    static_cast<void>(crypto::hkdf_expand(extracted, {bytes_of(info)}, material.mutable_bytes()));
     crypto::wipe(extracted);
-    return keys;
+    return material;
+}
+
+SessionKeys::SessionKeys(const SessionName& name, const KeyMaterial& material)
+    : name_{name},
+      request_key_{material.bytes().subspan<0, 32>()},
+      answer_key_{material.bytes().subspan<32, 32>()} {
+    std::memcpy(request_salt_.data(), material.bytes().data() + 64, request_salt_.size());
+    std::memcpy(answer_salt_.data(), material.bytes().data() + 68, answer_salt_.size());
+}
+
+SessionKeys::~SessionKeys() {
+    crypto::wipe(request_salt_);
+    crypto::wipe(answer_salt_);
 }
 
 wire::SealedAad SessionKeys::aad(Command command, Direction direction, std::uint64_t counter,

@@ -19,11 +19,39 @@ struct SessionName {
     std::uint64_t epoch;
 };
 
+// What a session has sealed under its keys so far, against kMaxSessionMessages and
+// kMaxSessionBytes. The two directions have keys of their own; their bytes count together.
+class KeyUsage final {
+  public:
+    constexpr KeyUsage() = default;
+    constexpr explicit KeyUsage(std::uint64_t bytes) : bytes_{bytes} {}
+
+    // Whether a request of this counter and size, and any answer to it, may still be sealed.
+    [[nodiscard]] constexpr bool allows(std::uint64_t counter, std::uint64_t size) const {
+        const std::uint64_t most = size + wire::kMaxAnswerSize;
+        return counter <= wire::kMaxSessionMessages && bytes_ <= wire::kMaxSessionBytes &&
+               most <= wire::kMaxSessionBytes - bytes_;
+    }
+    constexpr void add(std::uint64_t size) { bytes_ += size; }
+    // Half of what is allowed is used: time for other keys.
+    [[nodiscard]] constexpr bool is_worn(std::uint64_t counter) const {
+        return counter >= wire::kMaxSessionMessages / 2 || bytes_ >= wire::kMaxSessionBytes / 2;
+    }
+
+  private:
+    std::uint64_t bytes_ = 0;
+};
+
+// Both directions' keys and salts as HKDF gives them (wire/sgm_op.hpp, SessionKeyInfo).
+inline constexpr std::size_t kKeyMaterialSize = 32 + 32 + 4 + 4;
+using KeyMaterial = crypto::Secret<kKeyMaterialSize>;
+[[nodiscard]] KeyMaterial derive_keys(const SessionName& name,
+                                      const wire::Nonce& registration_nonce,
+                                      const crypto::Secret<32>& secret);
+
 class SessionKeys final {
   public:
-    // Derives both directions' keys (wire/sgm_op.hpp, SessionKeyInfo).
-    SessionKeys(const SessionName& name, const wire::Nonce& registration_nonce,
-                const crypto::Secret<32>& secret);
+    SessionKeys(const SessionName& name, const KeyMaterial& material);
     ~SessionKeys();  // wipes
     SessionKeys(const SessionKeys&) = delete;
     SessionKeys& operator=(const SessionKeys&) = delete;
@@ -39,12 +67,7 @@ class SessionKeys final {
 
   private:
     using Salt = std::array<std::uint8_t, 4>;
-    static constexpr std::size_t kSize = 32 + 32 + 4 + 4;
 
-    SessionKeys(const SessionName& name, const crypto::Secret<kSize>& keys);
-    [[nodiscard]] static crypto::Secret<kSize> derive(const SessionName& name,
-                                                      const wire::Nonce& registration_nonce,
-                                                      const crypto::Secret<32>& secret);
     [[nodiscard]] wire::SealedAad aad(wire::Command command, wire::Direction direction,
                                       std::uint64_t counter, std::uint64_t size) const;
     [[nodiscard]] std::array<std::uint8_t, crypto::kAeadNonceSize> nonce(
