@@ -50,7 +50,7 @@ std::expected<Bytes, RegistrationFailure> plain_call(Environment& environment,
     if (!header || header->magic != wire::kOpMagic || header->version != wire::kProtocolVersion ||
         header->command != static_cast<std::uint16_t>(command) ||
         header->size != reader.rest().size()) {
-        return fail(RegistrationError::hypervisor_silent, "its reply is not a frame");
+        return fail(RegistrationError::malformed_reply, "it is not a frame");
     }
     if (header->status != static_cast<std::uint32_t>(wire::Status::ok)) {
         return fail(RegistrationError::refused_by_hypervisor,
@@ -173,6 +173,8 @@ std::string_view text(RegistrationError error) {
             return "this enclave was signed without an authority's key: sign it with "
                    "--authority-key";
         case RegistrationError::hypervisor_silent: return "the hypervisor did not answer";
+        case RegistrationError::malformed_reply:
+            return "the hypervisor's reply was changed or made up on the host";
         case RegistrationError::no_randomness: return "the CPU gave no randomness";
         case RegistrationError::bad_hypervisor_key: return "the hypervisor's key is not usable";
         case RegistrationError::no_report: return "no enclave report could be made";
@@ -205,7 +207,8 @@ std::expected<Registered, RegistrationFailure> register_ids(Environment& environ
     const auto identity_reply = plain_call(environment, wire::Command::identity, {}, reply);
     if (!identity_reply) return Failed{identity_reply.error()};
     const auto identity = Reader{*identity_reply}.take<wire::Identity>();
-    if (!identity) return fail(RegistrationError::hypervisor_silent, "its identity is cut short");
+    if (!identity || identity_reply->size() != sizeof(wire::Identity))
+        return fail(RegistrationError::malformed_reply, "the identity has a wrong size");
 
     const auto sealed = seal_secret(*identity, domain, ids);
     if (!sealed) return Failed{sealed.error()};

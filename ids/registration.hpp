@@ -24,7 +24,8 @@ namespace sgm::ids {
 
 enum class RegistrationError {
     no_authority,       // the measured configuration page names no authority
-    hypervisor_silent,  // no usable reply to `identity` or `register`
+    hypervisor_silent,  // no reply to `identity` or `register`
+    malformed_reply,    // the hypervisor sends no such reply
     no_randomness,
     bad_hypervisor_key,  // HPKE refused the key: low-order point
     no_report,           // EREPORT failed

@@ -14,21 +14,16 @@
 #include "guest/linux/tasks.hpp"
 #include "guest/memory.hpp"
 #include "ids/owner_channel.hpp"
-#include "ids/registration.hpp"
+#include "ids/session_keeper.hpp"
 #include "wire/fixed_text.hpp"
-#include "wire/status_text.hpp"
 
 namespace sgm::ids {
 
 namespace {
 
 constexpr std::uint64_t kMillisecond = 1'000'000;
-// Before a failed registration is tried again, and between the looks at a kernel that is not
-// understood: looking costs more than a scan.
-constexpr std::uint64_t kRetryWait = 500 * kMillisecond;
+// Between the looks at a kernel that is not understood: looking costs more than a scan.
 constexpr std::uint64_t kAttachIntervals = 10;
-// Set in the id of findings that are not about the guest (detect/finding.hpp).
-constexpr std::uint64_t kSessionEvent = std::uint64_t{1} << 63;
 // Of an answer: what fits into one message to the owner.
 constexpr std::size_t kMaxAnswerRows = 16'384;
 // Commands served before the next look at the clock: an owner cannot keep scans from happening.
@@ -39,11 +34,10 @@ class Watcher final {
     Watcher(Environment& environment, const wire::SigningKey& authority, const wire::Uuid& domain,
             std::uint32_t interval_ms, IdsKeyPairs keys, const wire::BootId& boot)
         : environment_{environment},
-          authority_{authority},
-          domain_{domain},
           interval_ms_{interval_ms},
           keys_{std::move(keys)},
-          owner_{environment, keys_, domain, boot} {}
+          owner_{environment, keys_, domain, boot},
+          keeper_{environment, authority, domain, keys_.public_keys(), owner_} {}
 
     wire::EnclaveResult run();
 
@@ -52,9 +46,6 @@ class Watcher final {
     [[nodiscard]] bool register_anew();
     [[nodiscard]] bool serve_owner();
     [[nodiscard]] bool pause(std::uint64_t wait_ns);
-
-    [[nodiscard]] bool session_is_lost() const { return registered_->session->end().has_value(); }
-    void report_lost_session();
 
     void scan();
     [[nodiscard]] bool attach();
@@ -68,22 +59,19 @@ class Watcher final {
     void set_state(wire::IdsState state, std::string_view reason = {});
     void tell_owner(wire::OwnerKind kind, Bytes payload);
 
-    [[nodiscard]] std::uint64_t clock() const { return registered_->session->clock(); }
+    [[nodiscard]] std::uint64_t clock() const { return keeper_.session().clock(); }
     [[nodiscard]] std::uint64_t interval() const { return interval_ms_ * kMillisecond; }
 
     Environment& environment_;
-    const wire::SigningKey authority_;
-    const wire::Uuid domain_;
     const std::uint32_t interval_ms_;
     const IdsKeyPairs keys_;
     OwnerChannel owner_;
 
-    std::optional<Registered> registered_;
-    std::optional<guest::Memory> memory_;  // over the session in registered_
+    SessionKeeper keeper_;
+    std::optional<guest::Memory> memory_;  // over the keeper's session
     std::optional<guest::Kernel> kernel_;
     std::uint64_t next_scan_ = 0;    // hypervisor clock
     std::uint64_t next_attach_ = 0;  // hypervisor clock
-    std::uint64_t lost_sessions_ = 0;
 
     detect::ProcessRules process_rules_;
     std::vector<wire::CheckCoverage> coverage_;
@@ -94,17 +82,15 @@ class Watcher final {
 
 wire::EnclaveResult Watcher::run() {
     for (;;) {
-        if (!registered_ || session_is_lost() || clock() >= registered_->renew_at) {
-            if (!register_anew()) return wire::EnclaveResult::stopped;
-        }
+        if (!keeper_.has_session() && !register_anew()) return wire::EnclaveResult::stopped;
         if (clock() >= next_scan_) {
             next_scan_ = clock() + interval();
             scan();
-            if (session_is_lost()) continue;
+            if (keeper_.session_is_lost()) continue;
             beat();
         }
         if (!serve_owner()) return wire::EnclaveResult::stopped;
-        if (session_is_lost()) continue;
+        if (keeper_.session_is_lost()) continue;
         // The host's wait may return early or late; the hypervisor's clock says which.
         const std::uint64_t now = clock();
         if (!pause(next_scan_ > now ? next_scan_ - now : 0)) return wire::EnclaveResult::stopped;
@@ -118,63 +104,21 @@ bool Watcher::pause(std::uint64_t wait_ns) {
 }
 
 bool Watcher::register_anew() {
-    if (registered_) {
-        if (session_is_lost()) {
-            report_lost_session();
-        } else {
-            registered_->session->close();
-        }
+    const auto epoch_before = keeper_.epoch();
+    if (!keeper_.register_anew()) return false;
+    // Another epoch: a VM that was reset may keep the memory of the kernel that ran before.
+    if (epoch_before && epoch_before != keeper_.epoch()) {
+        kernel_.reset();
+        coverage_.clear();
+        next_attach_ = 0;
     }
-    std::string last_failure;
-    for (;;) {
-        auto registered = register_ids(environment_, authority_, domain_, keys_.public_keys());
-        if (registered) {
-            // Another epoch: a VM that was reset may keep the memory of the kernel that ran before.
-            if (registered_ && registered_->session->epoch() != registered->session->epoch()) {
-                kernel_.reset();
-                coverage_.clear();
-                next_attach_ = 0;
-            }
-            registered_ = std::move(*registered);
-            memory_.emplace(*registered_->session);
-            owner_.set_owner(registered_->attestation.result.owner);
-            beat_.attestation = registered_->attestation;
-            ++beat_.registrations;
-            environment_.log(beat_.registrations == 1 ? "registered with the hypervisor"
-                                                      : "registered anew with the hypervisor");
-            if (beat_.registrations == 1) {
-                set_state(wire::IdsState::starting, "the first scan is under way");
-                beat();
-            }
-            return true;
-        }
-        if (registered.error().error == RegistrationError::stopped) return false;
-        const std::string failure = describe(registered.error());
-        if (failure != last_failure) environment_.log("registration failed: " + failure);
-        last_failure = failure;
-        if (!pause(kRetryWait)) return false;
+    memory_.emplace(keeper_.session());
+    if (keeper_.registrations() == 1) {
+        set_state(wire::IdsState::starting, "the first scan is under way");
+        beat();
     }
-}
-
-// The owner learns of every session that did not end by our own will.
-void Watcher::report_lost_session() {
-    const bool tampered = registered_->session->end() == SessionEnd::tampered;
-    if (tampered) ++beat_.refused_answers;
-    wire::Finding finding{};
-    finding.hypervisor_clock = clock();
-    finding.id = kSessionEvent | ++lost_sessions_;
-    finding.state = wire::FindingState::event;
-    finding.severity = tampered ? wire::Severity::critical : wire::Severity::warning;
-    wire::set_text(finding.check, "session");
-    const std::string text =
-        tampered ? "An answer of the hypervisor was refused: it was changed, replayed or made up "
-                   "on the host. The session was closed; the IDS registers anew."
-                 : "The session with the hypervisor ended: " +
-                       std::string{wire::text(registered_->session->end_status())} +
-                       ". The IDS registers anew.";
-    wire::set_text(finding.text, text);
-    environment_.log(text);
-    tell_owner(wire::OwnerKind::finding, bytes_of(finding));
+    keeper_.report_failed_attempts();
+    return true;
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -240,6 +184,9 @@ void Watcher::check(const std::vector<wire::ProcessRow>& processes) {
 
 void Watcher::beat() {
     ++beat_.beat;
+    beat_.attestation = keeper_.attestation();
+    beat_.registrations = keeper_.registrations();
+    beat_.refused_answers = keeper_.refused_answers();
     beat_.hypervisor_clock = clock();
     beat_.interval_ms = interval_ms_;
     beat_.check_count = static_cast<std::uint32_t>(coverage_.size());
@@ -267,7 +214,7 @@ bool Watcher::serve_owner() {
         if (!command) return false;
         if (!*command) return true;
         take(**command);
-        if (session_is_lost()) return true;
+        if (keeper_.session_is_lost()) return true;
     }
     return true;
 }

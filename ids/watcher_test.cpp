@@ -107,6 +107,43 @@ TEST(Watcher, after_a_tampered_answer_the_ids_registers_anew_and_tells_the_owner
     EXPECT_EQ(world.beats().back().refused_answers, 1u);
 }
 
+TEST(Watcher, a_tampered_registration_is_told_to_the_owner_when_one_has_succeeded) {
+    for (const bool at_start : {true, false}) {
+        World world;
+        world.lifetime_seconds = 4;
+        const auto change_a_confirmation = [&world](Message& reply) {
+            const auto header = Reader{reply}.take<wire::OpHeader>();
+            if (header->command != static_cast<std::uint16_t>(wire::Command::open)) return;
+            reply.back() ^= 1;
+            world.on_reply = [](Message&) {};
+        };
+        if (at_start) world.on_reply = change_a_confirmation;
+        world.on_wait = [&, waits = 0]() mutable {
+            if (!at_start && ++waits == 1) world.on_reply = change_a_confirmation;
+        };
+        static_cast<void>(watch_world(world, 6));
+        ASSERT_EQ(world.findings().size(), 1u);
+        EXPECT_EQ(world.owner_got.front().kind, wire::OwnerKind::heartbeat) << "who speaks";
+        EXPECT_EQ(wire::get_text(world.findings()[0].check), "session");
+        EXPECT_EQ(world.beats().back().refused_answers, 1u);
+    }
+}
+
+TEST(Watcher, a_tampered_close_is_told_to_the_owner) {
+    World world;
+    world.lifetime_seconds = 4;
+    world.on_reply = [&world](Message& reply) {
+        const auto header = Reader{reply}.take<wire::OpHeader>();
+        if (header->command != static_cast<std::uint16_t>(wire::Command::close)) return;
+        reply.back() ^= 1;
+        world.on_reply = [](Message&) {};
+    };
+    static_cast<void>(watch_world(world, 6));
+    ASSERT_EQ(world.findings().size(), 1u);
+    EXPECT_EQ(world.findings()[0].severity, wire::Severity::critical);
+    EXPECT_EQ(world.beats().back().refused_answers, 1u);
+}
+
 TEST(Watcher, a_session_whose_lifetime_nears_its_end_is_renewed_without_a_finding) {
     World world;
     world.lifetime_seconds = 4;

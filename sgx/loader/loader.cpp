@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "config/descriptor.hpp"
+#include "sgx/loader/device/device_enclave.hpp"
 #include "sgx/loader/soft/soft_enclave.hpp"
 
 namespace sgm::sgx {
@@ -34,6 +35,12 @@ std::string text(const EnclaveLoss& loss) {
             return fmt::format("the enclave was killed (SIG{})", ::sigabbrev_np(loss.signal));
         case EnclaveLoss::Cause::exited: return "the enclave's process ended by itself";
         case EnclaveLoss::Cause::fault: {
+            if (loss.vector >= 0)
+                return fmt::format("the enclave was stopped: {} (exception {}{})",
+                                   meaning(loss.signal), loss.vector,
+                                   loss.data_offset == EnclaveLoss::kNoOffset
+                                       ? ""
+                                       : fmt::format(" in its page +{:#x}", loss.data_offset));
             const std::string place = loss.offset == EnclaveLoss::kNoOffset
                                           ? "outside its code"
                                           : fmt::format("at +{:#x}", loss.offset);
@@ -43,6 +50,10 @@ std::string text(const EnclaveLoss& loss) {
         case EnclaveLoss::Cause::protocol:
             return "the enclave was stopped: it left in a way that the loader does not know";
         case EnclaveLoss::Cause::not_loaded: return "the enclave is no longer loaded";
+        case EnclaveLoss::Cause::memory_lost:
+            return "the CPU has lost the enclave's memory, as when the machine sleeps: it has to "
+                   "be "
+                   "loaded anew";
     }
     return "the enclave is lost";
 }
@@ -56,6 +67,18 @@ std::expected<SharedMemory, std::string> Enclave::allocate(std::size_t size) {
     return share(memory.get(), size);
 }
 
+wire::OcallFrame* Enclave::frame_at(std::span<const SharedMemory> shared,
+                                    std::uint64_t enclave_address) {
+    for (const SharedMemory& memory : shared) {
+        const std::uint64_t offset = enclave_address - memory.enclave_address;
+        if (offset < memory.host.size() &&
+            memory.host.size() - offset >= sizeof(wire::OcallFrame) &&
+            offset % alignof(wire::OcallFrame) == 0)
+            return reinterpret_cast<wire::OcallFrame*>(memory.host.data() + offset);
+    }
+    return nullptr;
+}
+
 std::expected<Platform, std::string> parse_platform(std::string_view name) {
     if (name == "auto") return Platform::automatic;
     if (name == "device") return Platform::device;
@@ -65,9 +88,7 @@ std::expected<Platform, std::string> parse_platform(std::string_view name) {
 
 std::expected<std::unique_ptr<Enclave>, std::string> load_enclave(Platform platform,
                                                                   const LoadRequest& request) {
-    if (platform == Platform::device)
-        return std::unexpected(
-            "this build cannot load enclaves through /dev/sgx_enclave yet: use `soft`");
+    if (platform == Platform::device) return device::load_device_enclave(request);
     return soft::load_soft_enclave(request);
 }
 

@@ -7,6 +7,7 @@
 #include <expected>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -34,17 +35,22 @@ struct SharedMemory {
 // Why an enclave is no longer there.
 struct EnclaveLoss {
     enum class Cause {
-        killed,      // kill() was called, or somebody else killed it
-        exited,      // its process ended by itself
-        fault,       // a fault inside: `signal`, and `offset` when it happened in enclave code
-        protocol,    // it left in a way that the ABI does not know
-        not_loaded,  // it was lost before this call
+        killed,       // kill() was called, or somebody else killed it
+        exited,       // its process ended by itself
+        fault,        // a fault inside: `signal`, and `offset` when it happened in enclave code
+        protocol,     // it left in a way that the ABI does not know
+        not_loaded,   // it was lost before this call
+        memory_lost,  // the CPU has lost its memory: loading it anew is all there is to do
     };
     static constexpr std::uint64_t kNoOffset = ~std::uint64_t{0};
 
     Cause cause = Cause::exited;
     int signal = 0;
-    std::uint64_t offset = kNoOffset;  // of the instruction, from the enclave's base
+    // From the enclave's base. Software SGX tells the instruction; hardware hides it, and tells the
+    // exception's vector and, of #PF, the page of the enclave that was accessed.
+    std::uint64_t offset = kNoOffset;
+    std::uint64_t data_offset = kNoOffset;
+    int vector = -1;
 };
 // One sentence, e.g. "the enclave was stopped: it made a system call (SIGSYS) at +0x5120".
 [[nodiscard]] std::string text(const EnclaveLoss& loss);
@@ -79,7 +85,8 @@ class Enclave {
     [[nodiscard]] std::expected<SharedMemory, std::string> allocate(std::size_t size);
 
     // One ECALL from beginning to end. `argument` is an address as the enclave sees it. Blocks;
-    // one call at a time. Abort reasons come back as their EnclaveResult.
+    // one call for each of the enclave's threads at a time. Abort reasons come back as their
+    // EnclaveResult.
     [[nodiscard]] virtual std::expected<wire::EnclaveResult, EnclaveLoss> run(
         wire::EcallNumber number, std::uint64_t argument, OcallHandler& handler) = 0;
 
@@ -88,6 +95,10 @@ class Enclave {
 
   protected:
     Enclave() = default;
+
+    // The OcallFrame at an address that the enclave gave; nullptr when it is not in shared memory.
+    [[nodiscard]] static wire::OcallFrame* frame_at(std::span<const SharedMemory> shared,
+                                                    std::uint64_t enclave_address);
 };
 
 enum class Platform {

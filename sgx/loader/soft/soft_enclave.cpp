@@ -182,7 +182,6 @@ class SoftEnclave final : public Enclave {
         const SetupRequest& request, std::span<const int> descriptors) const;
     [[nodiscard]] bool start();
     [[nodiscard]] bool cross(std::uint64_t rdi, std::uint64_t rsi);
-    [[nodiscard]] wire::OcallFrame* frame_at(std::uint64_t enclave_address) const;
 
     Descriptor socket_;
     Gate* gate_ = nullptr;
@@ -306,17 +305,6 @@ bool SoftEnclave::cross(std::uint64_t rdi, std::uint64_t rsi) {
     return await_turn(gate_->turn, Turn::enclave, gate_->host_asleep) == Turn::host;
 }
 
-wire::OcallFrame* SoftEnclave::frame_at(std::uint64_t enclave_address) const {
-    for (const SharedMemory& memory : shared_) {
-        const std::uint64_t offset = enclave_address - memory.enclave_address;
-        if (offset < memory.host.size() &&
-            memory.host.size() - offset >= sizeof(wire::OcallFrame) &&
-            offset % alignof(wire::OcallFrame) == 0)
-            return reinterpret_cast<wire::OcallFrame*>(memory.host.data() + offset);
-    }
-    return nullptr;
-}
-
 std::expected<wire::EnclaveResult, EnclaveLoss> SoftEnclave::run(wire::EcallNumber number,
                                                                  std::uint64_t argument,
                                                                  OcallHandler& handler) {
@@ -332,7 +320,7 @@ std::expected<wire::EnclaveResult, EnclaveLoss> SoftEnclave::run(wire::EcallNumb
         if (!cross(rdi, rsi)) return lost(keeper_->loss());
         switch (wire::ExitReason{gate_->rdi}) {
             case wire::ExitReason::ocall: {
-                wire::OcallFrame* frame = frame_at(gate_->rdx);
+                wire::OcallFrame* frame = frame_at(shared_, gate_->rdx);
                 if (frame == nullptr) break;
                 handler.on_ocall(*frame);
                 rdi = wire::kReturnFromOcall;

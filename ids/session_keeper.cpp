@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT
+#include "ids/session_keeper.hpp"
+
+#include <string>
+
+#include "wire/fixed_text.hpp"
+#include "wire/status_text.hpp"
+
+namespace sgm::ids {
+
+namespace {
+
+// Before a failed registration is tried again.
+constexpr std::uint64_t kRetryWait = 500'000'000;
+// Set in the id of findings that are not about the guest (detect/finding.hpp).
+constexpr std::uint64_t kSessionEvent = std::uint64_t{1} << 63;
+
+// Whether somebody said no, or said something wrong. Parties that are silent may just not be there
+// yet; that the IDS is silent too is the owner's to notice.
+bool is_interference(RegistrationError error) {
+    switch (error) {
+        case RegistrationError::malformed_reply:
+        case RegistrationError::bad_hypervisor_key:
+        case RegistrationError::refused_by_authority:
+        case RegistrationError::bad_attestation:
+        case RegistrationError::refused_by_hypervisor:
+        case RegistrationError::bad_confirmation: return true;
+        case RegistrationError::no_authority:
+        case RegistrationError::hypervisor_silent:
+        case RegistrationError::no_randomness:
+        case RegistrationError::no_report:
+        case RegistrationError::no_quote:
+        case RegistrationError::authority_silent:
+        case RegistrationError::stopped: return false;
+    }
+    return true;
+}
+
+// What the hypervisor cannot have said.
+bool is_refused_answer(RegistrationError error) {
+    return error == RegistrationError::malformed_reply ||
+           error == RegistrationError::bad_hypervisor_key ||
+           error == RegistrationError::bad_confirmation;
+}
+
+}  // namespace
+
+bool SessionKeeper::has_session() const {
+    return registered_ && !session_is_lost() && session().clock() < registered_->renew_at;
+}
+
+std::optional<std::uint64_t> SessionKeeper::epoch() const {
+    if (!registered_) return std::nullopt;
+    return session().epoch();
+}
+
+bool SessionKeeper::register_anew() {
+    if (registered_) end_session();
+    std::string last_logged;
+    for (;;) {
+        auto registered = register_ids(environment_, authority_, domain_, ids_);
+        if (registered) {
+            registered_ = std::move(*registered);
+            owner_.set_owner(registered_->attestation.result.owner);
+            ++registrations_;
+            environment_.log(registrations_ == 1 ? "registered with the hypervisor"
+                                                 : "registered anew with the hypervisor");
+            return true;
+        }
+        if (registered.error().error == RegistrationError::stopped) return false;
+        note(registered.error().error);
+        const std::string failure = describe(registered.error());
+        if (failure != last_logged) environment_.log("registration failed: " + failure);
+        last_logged = failure;
+        const auto waited = environment_.wait(kRetryWait);
+        if (!waited && waited.error() == EnvironmentError::stopped) return false;
+    }
+}
+
+void SessionKeeper::end_session() {
+    if (!session_is_lost()) {
+        session().close();
+        const bool as_it_should =
+            session().end() == SessionEnd::ended && session().end_status() == wire::Status::ok;
+        if (as_it_should) return;
+    }
+    report_lost_session();
+}
+
+// The owner learns of every session that did not end by our own will.
+void SessionKeeper::report_lost_session() {
+    const bool tampered = session().end() == SessionEnd::tampered;
+    if (tampered) ++refused_answers_;
+    tell_owner(tampered ? wire::Severity::critical : wire::Severity::warning,
+               tampered ? "An answer of the hypervisor was refused: it was changed, replayed or "
+                          "made up on the host. The session was closed; the IDS registers anew."
+                        : "The session with the hypervisor ended: " +
+                              std::string{wire::text(session().end_status())} +
+                              ". The IDS registers anew.");
+}
+
+void SessionKeeper::note(RegistrationError error) {
+    if (!is_interference(error)) return;
+    if (is_refused_answer(error)) ++refused_answers_;
+    last_failure_ = error;
+}
+
+void SessionKeeper::report_failed_attempts() {
+    if (!last_failure_) return;
+    // Without the detail: it may be words of the host's own making.
+    tell_owner(wire::Severity::warning,
+               "An attempt to register failed before: " + std::string{text(*last_failure_)} + ".");
+    last_failure_.reset();
+}
+
+void SessionKeeper::tell_owner(wire::Severity severity, std::string_view text) {
+    wire::Finding finding{};
+    finding.hypervisor_clock = registered_ ? session().clock() : 0;
+    finding.id = kSessionEvent | ++events_;
+    finding.state = wire::FindingState::event;
+    finding.severity = severity;
+    wire::set_text(finding.check, "session");
+    wire::set_text(finding.text, text);
+    environment_.log(text);
+    // A message that the host does not take leaves a gap in the sequence, which the owner sees.
+    static_cast<void>(owner_.send(wire::OwnerKind::finding, bytes_of(finding)));
+}
+
+}  // namespace sgm::ids

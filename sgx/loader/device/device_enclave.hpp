@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "sgx/loader/device/driver.hpp"
+#include "sgx/loader/loader.hpp"
+
+namespace sgm::sgx::device {
+
+// Whether enclaves can be loaded here: the driver opens and the vDSO has the way in. The error is
+// one sentence that says what is missing and what to do.
+[[nodiscard]] std::expected<void, std::string> check_device(Driver& driver = linux_driver());
+
+// What load_enclave() gives for Platform::device. run() may be called from as many threads at once
+// as the enclave has TCS.
+[[nodiscard]] std::expected<std::unique_ptr<Enclave>, std::string> load_device_enclave(
+    const LoadRequest& request, Driver& driver = linux_driver());
+
+}  // namespace sgm::sgx::device
