@@ -11,10 +11,14 @@ extern const char sgm_bench_unsealed[];
 
 namespace sgm::hypervisor {
 
-SessionKeys::SessionKeys(const SessionName& name, const wire::Nonce&, const crypto::Secret<32>& key)
+KeyMaterial derive_keys(const SessionName&, const wire::Nonce&, const crypto::Secret<32>&) {
+    return {};
+}
+
+SessionKeys::SessionKeys(const SessionName& name, const KeyMaterial& material)
     : name_{name},
-      request_key_{key.bytes().subspan<0, 32>()},
-      answer_key_{key.bytes().subspan<0, 32>()} {}
+      request_key_{material.bytes().subspan<0, 32>()},
+      answer_key_{material.bytes().subspan<0, 32>()} {}
 
 SessionKeys::~SessionKeys() = default;
 
