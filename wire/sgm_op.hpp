@@ -228,7 +228,13 @@ static_assert(sizeof(Fault) == 16);
 
 // --- describe: no arguments
 inline constexpr std::uint32_t kMaxRamRanges = 64;
-enum class Readability : std::uint32_t { readable = 1, encrypted = 2, gone = 3 };
+// private_memory: the VM's memory is not shared with the hypervisor process, or not all of it.
+enum class Readability : std::uint32_t {
+    readable = 1,
+    encrypted = 2,
+    gone = 3,
+    private_memory = 4,
+};
 enum class Protection : std::uint32_t { unknown = 0, unprotected = 1, protected_domain = 2 };
 struct RamRange {
     std::uint64_t start;  // 0   guest-physical

@@ -116,7 +116,10 @@ int main(int count, char** arguments) {
     CLI11_PARSE(app, count, arguments);
 
     if (!qmp.empty()) {
-        qemu::QemuDomain domain{{.uuid = {}, .memory = ram, .qmp = qmp, .backend = {}}, 1};
+        qemu::DomainSettings settings{};
+        settings.memory = ram;
+        settings.qmp = qmp;
+        qemu::QemuDomain domain{std::move(settings), 1};
         if (const auto attached = domain.attach(); !attached) {
             std::fprintf(stderr, "%s\n", attached.error().sentence.c_str());
             return 1;

@@ -34,8 +34,7 @@ wire::RamRange RamFile::populated(std::uint64_t start, std::uint64_t end) {
 }
 
 bool RamFile::read(std::uint64_t physical, MutableBytes out) {
-    file_->read(physical - shift(physical), out);
-    return true;
+    return file_->read(physical - shift(physical), out);
 }
 
 }  // namespace sgm::guest::testing

@@ -1,95 +1,69 @@
 // SPDX-License-Identifier: MIT
 #include "hypervisor/qemu/domain.hpp"
 
-#include <spdlog/spdlog.h>
+#include <time.h>
 
-#include "config/text.hpp"
+#include <algorithm>
+
 #include "hypervisor/qemu/registers.hpp"
 
 namespace sgm::qemu {
-namespace {
 
-constexpr std::chrono::seconds kBetweenAttempts{1};
-
-bool is_true(const nlohmann::json& object, const char* key) {
-    const auto value = object.find(key);
-    return value != object.end() && value->is_boolean() && value->get<bool>();
+std::uint64_t boottime_ns() {
+    // CLOCK_BOOTTIME: sleep of the machine counts, or lifetimes would grow by it.
+    timespec now{};
+    ::clock_gettime(CLOCK_BOOTTIME, &now);
+    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 +
+           static_cast<std::uint64_t>(now.tv_nsec);
 }
 
-// A guest with AMD SEV keeps its memory encrypted; QEMU without SEV does not know the command.
-bool has_encrypted_memory(Qmp& qmp) {
-    const auto sev = qmp.execute("query-sev");
-    return sev && is_true(*sev, "enabled");
-}
-
-}  // namespace
-
-QemuDomain::~QemuDomain() {
-    if (must_continue_) release();
-}
+QemuDomain::QemuDomain(DomainSettings settings, std::uint64_t epoch, ContinueGuard* guard,
+                       Clock clock)
+    : uuid_{settings.uuid}, clock_{std::move(clock)}, link_{std::move(settings), epoch, guard} {}
 
 config::Result<void> QemuDomain::attach() {
-    last_attempt_ = std::chrono::steady_clock::now();
-    auto memory = MemoryFile::open(settings_.memory);
-    if (!memory) return std::unexpected{memory.error()};
-    auto qmp = Qmp::connect(settings_.qmp);
-    if (!qmp) return std::unexpected{qmp.error()};
-    const auto mtree = qmp->monitor("info mtree -f");
-    if (!mtree) return std::unexpected{mtree.error()};
-    auto map = parse_memory_map(*mtree, settings_.backend, (*memory)->size());
-    if (!map) return std::unexpected{map.error()};
-    const auto vcpus = qmp->execute("query-cpus-fast");
-    if (!vcpus) return std::unexpected{vcpus.error()};
-
-    vcpu_count_ = static_cast<std::uint32_t>(vcpus->size());
-    encrypted_ = has_encrypted_memory(*qmp);
-    ranges_.clear();
-    for (const MappedRange& range : *map)
-        ranges_.push_back({range.start, range.size});
-    attachment_.emplace(std::move(*memory), std::move(*qmp), std::move(*map));
-    // The connection was lost while the vCPUs were held.
-    if (must_continue_) release();
-    return {};
-}
-
-void QemuDomain::detach() {
-    attachment_.reset();
-    ranges_.clear();
-    ++epoch_;
+    auto result = link_.attach();
+    refresh();
+    return result;
 }
 
 void QemuDomain::refresh() {
-    if (attachment_) {
-        const QmpEvents events = attachment_->qmp.take_events();
-        if (events.reset) {
-            ++epoch_;
-            spdlog::info("domain {} was reset: epoch {}", config::uuid_text(settings_.uuid),
-                         epoch_);
-        }
-        if (is_attached()) {
-            attachment_->memory->forget_when_old();
-            return;
-        }
-        spdlog::warn("domain {} is gone: QEMU has closed {}", config::uuid_text(settings_.uuid),
-                     settings_.qmp.string());
-        detach();
-    }
-    if (std::chrono::steady_clock::now() - last_attempt_ < kBetweenAttempts) return;
-    if (attach()) {
-        spdlog::info("domain {} is back: epoch {}", config::uuid_text(settings_.uuid), epoch_);
-    }
+    attachment_ = link_.attachment();
+    registers_.reset();
+    if (attachment_ == nullptr) return;
+    for (const auto& file : attachment_->files)
+        file->forget_when_old();
 }
 
 std::uint64_t QemuDomain::ram_size() const {
     std::uint64_t size = 0;
-    for (const wire::RamRange& range : ranges_)
+    for (const wire::RamRange& range : ram_ranges())
         size += range.size;
     return size;
 }
 
+std::uint32_t QemuDomain::vcpu_count() const {
+    return attachment_ ? attachment_->vcpu_count : 0;
+}
+
+std::span<const wire::RamRange> QemuDomain::ram_ranges() const {
+    return attachment_ ? std::span<const wire::RamRange>{attachment_->ranges}
+                       : std::span<const wire::RamRange>{};
+}
+
+bool QemuDomain::is_cut_short() const {
+    return attachment_ && std::ranges::any_of(attachment_->files,
+                                              [](const auto& file) { return file->is_lost(); });
+}
+
 wire::Readability QemuDomain::readability() const {
-    if (!is_attached()) return wire::Readability::gone;
-    return encrypted_ ? wire::Readability::encrypted : wire::Readability::readable;
+    if (!attachment_ || is_cut_short()) return wire::Readability::gone;
+    return attachment_->readability;
+}
+
+std::string QemuDomain::reason() const {
+    if (!attachment_) return link_.why_gone();
+    return is_cut_short() ? "its memory file was cut short" : attachment_->reason;
 }
 
 QemuDomain::Place QemuDomain::place_of(std::uint64_t physical, std::uint64_t size) const {
@@ -97,7 +71,7 @@ QemuDomain::Place QemuDomain::place_of(std::uint64_t physical, std::uint64_t siz
     for (const MappedRange& range : attachment_->map) {
         if (physical >= range.start && physical - range.start < range.size &&
             size <= range.size - (physical - range.start)) {
-            return {attachment_->memory.get(), physical - range.start + range.offset};
+            return {attachment_->files[range.block].get(), physical - range.start + range.offset};
         }
     }
     return {};
@@ -105,56 +79,57 @@ QemuDomain::Place QemuDomain::place_of(std::uint64_t physical, std::uint64_t siz
 
 wire::RamRange QemuDomain::populated(std::uint64_t start, std::uint64_t end) {
     if (start >= end) return {end, 0};
-    const Place place = place_of(start, end - start);
-    if (place.memory == nullptr) return {end, 0};
-    const auto extent = place.memory->populated(place.offset, place.offset + (end - start));
-    return {extent.start - place.offset + start, extent.size};
+    // As much as lies in one range; the caller asks again for the rest.
+    for (const wire::RamRange& range : ram_ranges()) {
+        const std::uint64_t from = std::max(start, range.start);
+        const std::uint64_t to = std::min(end, range.start + range.size);
+        if (from >= to) continue;
+        const Place place = place_of(from, to - from);
+        if (place.file == nullptr) continue;
+        const auto extent = place.file->populated(place.offset, place.offset + (to - from));
+        if (extent.size != 0) return {extent.start - place.offset + from, extent.size};
+    }
+    return {end, 0};
 }
 
 bool QemuDomain::read(std::uint64_t physical, MutableBytes out) {
     const Place place = place_of(physical, out.size());
-    if (place.memory == nullptr) return false;
-    place.memory->read(place.offset, out);
-    return true;
+    return place.file != nullptr && place.file->read(place.offset, out);
 }
 
 std::optional<wire::Registers> QemuDomain::registers(std::uint32_t vcpu) {
-    Qmp* const qemu = qmp();
-    if (qemu == nullptr) return std::nullopt;
-    const auto text = qemu->monitor("info registers -a");
-    if (!text) return std::nullopt;
-    return parse_registers(*text, vcpu);
+    if (!registers_) {
+        const std::int64_t start = now();
+        if (!attachment_ || !waiting_.may_use(start)) return std::nullopt;
+        registers_ = link_.registers();
+        waiting_.used(now() - start);
+    }
+    return registers_ ? parse_registers(*registers_, vcpu) : std::nullopt;
 }
 
 bool QemuDomain::hold() {
-    Qmp* const qemu = qmp();
-    if (qemu == nullptr) return false;
-    const auto status = qemu->execute("query-status");
-    if (!status) return false;
-    // A VM that its administrator has stopped is held already, and must not be set running; one
-    // that did not go on after the last hold is stopped because of us, and still must.
-    const bool running = is_true(*status, "running");
-    must_continue_ = must_continue_ || running;
-    if (running && !qemu->execute("stop")) {
-        // Stopped or not, it is told to go on.
-        release();
-        return false;
+    const std::int64_t start = now();
+    if (!attachment_ || !holding_.may_use(start) || !waiting_.may_use(start)) return false;
+    const bool held = link_.hold();
+    registers_.reset();
+    const std::int64_t end = now();
+    waiting_.used(end - start);
+    if (held) {
+        held_since_ = start;
+    } else {
+        holding_.used(end - start);
     }
-    if (qemu->take_events().reset) ++epoch_;
-    return true;
+    return held;
 }
 
 bool QemuDomain::release() {
-    Qmp* const qemu = qmp();
-    if (qemu == nullptr) return false;
-    const QmpEvents during = qemu->take_events();
-    if (during.reset) ++epoch_;
-    if (must_continue_ && !qemu->execute("cont")) {
-        spdlog::error("QEMU at {} does not continue", settings_.qmp.string());
-        return false;
-    }
-    must_continue_ = false;
-    return !during.resumed;
+    const std::int64_t start = now();
+    const bool whole = link_.release();
+    const std::int64_t end = now();
+    waiting_.used(end - start);
+    holding_.used(end - held_since_.value_or(start));
+    held_since_.reset();
+    return whole;
 }
 
 }  // namespace sgm::qemu

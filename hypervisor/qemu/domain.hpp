@@ -1,55 +1,52 @@
 // SPDX-License-Identifier: MIT
-// A VM that QEMU runs: its RAM by the file behind it, the rest by QMP.
+// A VM that QEMU runs, as the core sees it: its RAM by the files behind it, the rest by QMP.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
-#include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "config/error.hpp"
 #include "hypervisor/core/port.hpp"
-#include "hypervisor/qemu/memory_file.hpp"
-#include "hypervisor/qemu/memory_map.hpp"
-#include "hypervisor/qemu/qmp.hpp"
+#include "hypervisor/qemu/duty_cycle.hpp"
+#include "hypervisor/qemu/link.hpp"
 
 namespace sgm::qemu {
 
-struct DomainSettings {
-    wire::Uuid uuid;
-    std::filesystem::path memory;
-    std::filesystem::path qmp;
-    std::string backend;  // the RAM block's name in QEMU; empty: found by its size
-};
+// Nanoseconds of a clock that only grows.
+using Clock = std::function<std::uint64_t()>;
+[[nodiscard]] std::uint64_t boottime_ns();
 
 class QemuDomain final : public hypervisor::Domain {
   public:
-    // `epoch`: the first; each loss of QEMU and each reset gives the next.
-    QemuDomain(DomainSettings settings, std::uint64_t epoch)
-        : settings_{std::move(settings)}, epoch_{epoch} {}
-    // Makes sure that the VM runs.
-    ~QemuDomain();
-    QemuDomain(const QemuDomain&) = delete;
-    QemuDomain& operator=(const QemuDomain&) = delete;
+    // At most a tenth of its time a VM is held, and at most a tenth of the time others wait for
+    // its QEMU; 200 ms at once, and one use more.
+    static constexpr std::int64_t kHoldAtOnceNs = 200'000'000;
+    static constexpr std::int64_t kHoldShare = 10;
 
-    // Opens the memory, reaches QEMU and learns where the RAM lies.
+    // As for QemuLink.
+    QemuDomain(DomainSettings settings, std::uint64_t epoch, ContinueGuard* guard = nullptr,
+               Clock clock = boottime_ns);
+
     [[nodiscard]] config::Result<void> attach();
-    // Before each use: takes in what QEMU has said; attaches again, not too often, if it was gone.
+    // Before each use: takes in what the link has found out since.
     void refresh();
     [[nodiscard]] std::uint64_t ram_size() const;
+    // Why it is not readable; empty when it is.
+    [[nodiscard]] std::string reason() const;
+    [[nodiscard]] const QemuLink& link() const { return link_; }
 
-    const wire::Uuid& uuid() const override { return settings_.uuid; }
-    std::uint64_t epoch() const override { return epoch_; }
-    std::uint32_t vcpu_count() const override { return vcpu_count_; }
+    const wire::Uuid& uuid() const override { return uuid_; }
+    std::uint64_t epoch() const override { return link_.epoch(); }
+    std::uint32_t vcpu_count() const override;
     wire::Readability readability() const override;
     wire::Protection protection() const override { return wire::Protection::unprotected; }
     // QEMU's default CPUs have 40 physical bits, others as many as the host; the core's bound by
     // RAM serves for both.
     hypervisor::AddressFormat address_format() const override { return {}; }
-    std::span<const wire::RamRange> ram_ranges() const override { return ranges_; }
+    std::span<const wire::RamRange> ram_ranges() const override;
     wire::RamRange populated(std::uint64_t start, std::uint64_t end) override;
     bool read(std::uint64_t physical, MutableBytes out) override;
     std::optional<wire::Registers> registers(std::uint32_t vcpu) override;
@@ -57,30 +54,24 @@ class QemuDomain final : public hypervisor::Domain {
     bool release() override;
 
   private:
-    struct Attachment {
-        std::unique_ptr<MemoryFile> memory;
-        Qmp qmp;
-        std::vector<MappedRange> map;
-    };
-
-    void detach();
-    [[nodiscard]] bool is_attached() const { return attachment_ && attachment_->qmp.is_open(); }
-    [[nodiscard]] Qmp* qmp() { return is_attached() ? &attachment_->qmp : nullptr; }
-    // Where in the memory file all of [physical, physical + size) lies; no memory: nowhere.
+    // Where in a memory file all of [physical, physical + size) lies; nullptr: nowhere.
     struct Place {
-        MemoryFile* memory;
+        MemoryFile* file;
         std::uint64_t offset;
     };
     [[nodiscard]] Place place_of(std::uint64_t physical, std::uint64_t size) const;
+    [[nodiscard]] bool is_cut_short() const;
+    [[nodiscard]] std::int64_t now() const { return static_cast<std::int64_t>(clock_()); }
 
-    DomainSettings settings_;
-    std::uint64_t epoch_;
-    std::uint32_t vcpu_count_ = 0;
-    bool encrypted_ = false;
-    bool must_continue_ = false;  // we have stopped the vCPUs
-    std::optional<Attachment> attachment_;
-    std::vector<wire::RamRange> ranges_;
-    std::chrono::steady_clock::time_point last_attempt_{};
+    wire::Uuid uuid_;
+    Clock clock_;
+    std::shared_ptr<Attachment> attachment_;  // of this batch
+    // `info registers -a` of this batch: all vCPUs at once.
+    std::optional<std::string> registers_;
+    DutyCycle holding_{kHoldAtOnceNs, kHoldShare};
+    DutyCycle waiting_{kHoldAtOnceNs, kHoldShare};
+    std::optional<std::int64_t> held_since_;
+    QemuLink link_;
 };
 
 }  // namespace sgm::qemu

@@ -7,7 +7,10 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <memory>
+#include <thread>
 
 #include "config/temporary_directory.hpp"
 #include "hypervisor/core/operations.hpp"
@@ -31,7 +34,17 @@ class DomainTest : public ::testing::Test {
         return {.uuid = {1, 2, 3},
                 .memory = fmt::format("/proc/self/fd/{}", ram.get()),
                 .qmp = directory / "qmp",
-                .backend = ""};
+                .backend = "",
+                .given = {},
+                .qmp_connection = nullptr};
+    }
+    // What the domain's own thread does comes a moment later.
+    template <typename Predicate>
+    void until(Predicate predicate) {
+        while (!predicate()) {
+            std::this_thread::yield();
+            domain.refresh();
+        }
     }
     std::int64_t count(std::string_view command) const {
         return std::ranges::count(qemu->commands(), command);
@@ -129,7 +142,7 @@ TEST_F(DomainTest, a_vm_that_did_not_go_on_is_told_again_after_the_next_hold) {
     EXPECT_TRUE(domain.hold());
     EXPECT_EQ(count("stop"), 1);
     EXPECT_TRUE(domain.release());
-    EXPECT_EQ(count("cont"), 2);
+    EXPECT_GE(count("cont"), 2);
 }
 
 TEST_F(DomainTest, answers_that_are_not_what_they_should_be_are_no_answers) {
@@ -149,6 +162,106 @@ TEST_F(DomainTest, vcpus_that_someone_else_let_run_were_not_held) {
     qemu->event("RESUME");
     (void)domain.registers(0);
     EXPECT_FALSE(domain.release());
+    EXPECT_EQ(domain.epoch(), 101u);
+}
+
+TEST_F(DomainTest, a_resume_that_is_not_ours_begins_a_new_epoch_as_loadvm_tells_of_nothing_else) {
+    EXPECT_TRUE(domain.hold());
+    EXPECT_TRUE(domain.release());
+    EXPECT_EQ(domain.epoch(), 100u) << "our own";
+    qemu->event("STOP");
+    qemu->event("RESUME");
+    (void)domain.registers(0);
+    EXPECT_EQ(domain.epoch(), 101u);
+}
+
+TEST_F(DomainTest, a_resume_between_our_cont_and_its_answer_is_ours) {
+    EXPECT_TRUE(domain.hold());
+    qemu->event("RESUME", "cont");
+    EXPECT_TRUE(domain.release());
+    EXPECT_EQ(domain.epoch(), 100u);
+}
+
+TEST_F(DomainTest, a_qemu_that_hangs_keeps_nobody_waiting_and_its_vcpus_go_on_when_it_answers) {
+    qemu->hang("stop");
+    EXPECT_FALSE(domain.hold());
+    EXPECT_TRUE(domain.link().is_stuck());
+    EXPECT_FALSE(domain.hold()) << "at once";
+    EXPECT_FALSE(domain.registers(0).has_value()) << "at once";
+    EXPECT_FALSE(domain.release());
+    std::array<std::uint8_t, 16> out{};
+    EXPECT_TRUE(domain.read(0x100000, out)) << "reading needs no QMP";
+    qemu->go_on();
+    until([&] { return count("cont") == 1; });
+    until([&] { return !domain.link().is_stuck(); });
+}
+
+TEST_F(DomainTest, an_endless_stream_of_events_extends_no_deadline) {
+    qemu->hang("stop", "NICE_EVENT");
+    EXPECT_FALSE(domain.hold());
+    qemu->go_on();
+    until([&] { return count("cont") == 1; });
+}
+
+TEST_F(DomainTest, vcpus_that_nobody_releases_go_on_by_themselves) {
+    EXPECT_TRUE(domain.hold());
+    until([&] { return count("cont") == 1; });
+    EXPECT_FALSE(domain.release()) << "they ran meanwhile";
+}
+
+TEST_F(DomainTest, a_vm_is_held_at_most_a_tenth_of_the_time) {
+    FakeQemu other{directory / "other"};
+    DomainSettings second = settings();
+    second.qmp = directory / "other";
+    std::atomic<std::uint64_t> now = 1'000'000'000;
+    QemuDomain shared{second, 1, nullptr, [&] { return now.load(); }};
+    ASSERT_TRUE(shared.attach().has_value());
+    constexpr std::uint64_t kMillisecond = 1'000'000;
+    const std::uint64_t start = now;
+    std::uint64_t held = 0;
+    while (now - start < 100'000 * kMillisecond) {
+        if (!shared.hold()) {
+            now += kMillisecond;
+            continue;
+        }
+        now += 50 * kMillisecond;
+        held += 50 * kMillisecond;
+        ASSERT_TRUE(shared.release());
+    }
+    EXPECT_LE(held, 100'000 * kMillisecond / 10 + 250 * kMillisecond);
+    EXPECT_GE(held, 100'000 * kMillisecond / 11);
+}
+
+TEST_F(DomainTest, a_memory_file_that_is_cut_short_makes_its_vm_unreadable) {
+    ASSERT_EQ(::ftruncate(ram.get(), kSize / 2), 0);
+    std::array<std::uint8_t, 16> out{};
+    EXPECT_FALSE(domain.read(kSize - 16, out));
+    EXPECT_EQ(domain.readability(), wire::Readability::gone);
+    EXPECT_NE(domain.reason().find("cut short"), std::string::npos);
+}
+
+TEST_F(DomainTest, private_memory_is_reported_with_its_reason) {
+    FakeQemu other{directory / "other"};
+    other.answer("query-memdev", R"([{"id": "ram0", "size": 67108864, "share": false}])");
+    DomainSettings second = settings();
+    second.qmp = directory / "other";
+    QemuDomain unshared{second, 1};
+    ASSERT_TRUE(unshared.attach().has_value());
+    EXPECT_EQ(unshared.readability(), wire::Readability::private_memory);
+    EXPECT_NE(unshared.reason().find("share=on"), std::string::npos);
+    EXPECT_TRUE(unshared.ram_ranges().empty());
+    std::array<std::uint8_t, 16> out{};
+    EXPECT_FALSE(unshared.read(0x100000, out));
+}
+
+TEST_F(DomainTest, another_vms_qemu_is_not_attached) {
+    FakeQemu other{directory / "other"};
+    other.answer("query-uuid", R"({"UUID": "6f1c0b4e-1d2a-4c55-9a37-0c8d5e2b7f10"})");
+    DomainSettings second = settings();
+    second.qmp = directory / "other";
+    const auto result = QemuDomain{second, 1}.attach();
+    ASSERT_FALSE(result.has_value());
+    EXPECT_NE(result.error().sentence.find("runs the VM 6f1c"), std::string::npos);
 }
 
 TEST_F(DomainTest, a_domain_that_ends_while_holding_lets_the_vcpus_go_on) {
@@ -166,8 +279,7 @@ TEST_F(DomainTest, a_domain_that_ends_while_holding_lets_the_vcpus_go_on) {
 
 TEST_F(DomainTest, without_qemu_the_memory_is_gone_and_nothing_crashes) {
     qemu.reset();
-    domain.refresh();
-    EXPECT_EQ(domain.readability(), wire::Readability::gone);
+    until([&] { return domain.readability() == wire::Readability::gone; });
     EXPECT_EQ(domain.epoch(), 101u);
     EXPECT_TRUE(domain.ram_ranges().empty());
     EXPECT_FALSE(domain.hold());
@@ -199,7 +311,11 @@ TEST_F(DomainTest, what_cannot_be_attached_is_one_sentence) {
         const auto result = QemuDomain{bad, 1}.attach();
         return result ? std::string{} : result.error().sentence;
     };
-    EXPECT_NE(refusal([&](auto& s) { s.memory = directory / "none"; }).find("cannot open"),
+    FakeQemu fine{directory / "fine"};
+    EXPECT_NE(refusal([&](auto& s) {
+                  s.memory = directory / "none";
+                  s.qmp = directory / "fine";
+              }).find("cannot open"),
               std::string::npos);
     EXPECT_NE(refusal([&](auto& s) { s.qmp = directory / "none"; }).find("cannot reach QEMU's QMP"),
               std::string::npos);

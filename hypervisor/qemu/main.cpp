@@ -63,7 +63,7 @@ config::Result<void> run(const std::filesystem::path& config_path) {
         if (auto attached = domain->attach(); !attached) return attached;
         ready += fmt::format("domain {}, {} MiB RAM, ", config::uuid_text(domain_settings.uuid),
                              (domain->ram_size() + (1u << 19)) >> 20);
-        port.add(std::move(domain));
+        (void)port.add(std::move(domain));
     }
 
     const auto core = std::make_unique<hypervisor::Core>(port, std::move(*key), settings->authority,
@@ -72,7 +72,8 @@ config::Result<void> run(const std::filesystem::path& config_path) {
     if (::mlock(core.get(), sizeof(*core)) != 0) {
         spdlog::warn("keys are not locked in memory: {}", std::strerror(errno));
     }
-    const auto server = RingServer::listen(settings->socket, settings->socket_mode, *core);
+    CoreGate gate{*core, [&](wire::Status status, std::size_t size) { port.count(status, size); }};
+    const auto server = RingServer::listen(settings->socket, settings->socket_mode, gate);
     if (!server) return std::unexpected{server.error()};
     cli::announce_ready(fmt::format("{}socket {}", ready, settings->socket.string()));
     stop.wait();

@@ -18,7 +18,9 @@ namespace {
 constexpr std::uint64_t kPageSize = 4096;
 constexpr std::chrono::seconds kForgetAfter{10};
 
-config::Result<void> check_kind(int fd, const struct stat& status, const std::string& path) {
+// The size of the pages that it is made of.
+config::Result<std::uint64_t> check_kind(int fd, const struct stat& status,
+                                         const std::string& path) {
     if (!S_ISREG(status.st_mode) || status.st_size <= 0) {
         return std::unexpected{config::Error{fmt::format(
             "{} is not a VM's memory: name the file of a shared memory backend of QEMU", path)}};
@@ -35,38 +37,62 @@ config::Result<void> check_kind(int fd, const struct stat& status, const std::st
                         "memory backend a file in /dev/shm, or prealloc=on",
                         path)}};
     }
-    return {};
+    return filesystem.f_type == HUGETLBFS_MAGIC ? static_cast<std::uint64_t>(filesystem.f_bsize)
+                                                : kPageSize;
 }
 
 }  // namespace
 
 config::Result<std::unique_ptr<MemoryFile>> MemoryFile::open(const std::filesystem::path& path) {
+    Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+    if (!file) {
+        return std::unexpected{config::Error{fmt::format("cannot open the VM's memory {}: {}",
+                                                         path.string(), std::strerror(errno))}};
+    }
+    return adopt(std::move(file), path.string());
+}
+
+config::Result<std::unique_ptr<MemoryFile>> MemoryFile::adopt(Descriptor file,
+                                                              const std::string& name) {
     const auto failed = [&](std::string_view what) {
         return std::unexpected{config::Error{
-            fmt::format("{} the VM's memory {}: {}", what, path.string(), std::strerror(errno))}};
+            fmt::format("{} the VM's memory {}: {}", what, name, std::strerror(errno))}};
     };
-    Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-    if (!file) return failed("cannot open");
     struct stat status{};
     if (::fstat(file.get(), &status) != 0) return failed("cannot look at");
-    if (auto fit = check_kind(file.get(), status, path.string()); !fit) {
-        return std::unexpected{fit.error()};
-    }
+    const auto page_size = check_kind(file.get(), status, name);
+    if (!page_size) return std::unexpected{page_size.error()};
     const auto size = static_cast<std::uint64_t>(status.st_size);
     void* memory = ::mmap(nullptr, size, PROT_READ, MAP_SHARED | MAP_NORESERVE, file.get(), 0);
     if (memory == MAP_FAILED) return failed("cannot map");
     // No page beyond the one that is asked for: it might be a hole.
     ::madvise(memory, size, MADV_RANDOM);
     ::madvise(memory, size, MADV_DONTDUMP);
-    return std::unique_ptr<MemoryFile>{
-        new MemoryFile{std::move(file), static_cast<const std::uint8_t*>(memory), size}};
+    auto guard = BusGuard::watch(memory, size, *page_size);
+    if (!guard) {
+        ::munmap(memory, size);
+        return std::unexpected{guard.error()};
+    }
+    return std::unique_ptr<MemoryFile>{new MemoryFile{
+        std::move(file), static_cast<const std::uint8_t*>(memory), size, std::move(*guard)}};
+}
+
+MemoryFile::MemoryFile(Descriptor file, const std::uint8_t* memory, std::uint64_t size,
+                       BusGuard guard)
+    : file_{std::move(file)},
+      memory_{memory},
+      size_{size},
+      guard_{std::move(guard)},
+      known_data_(page_count()) {
+    const int seals = ::fcntl(file_.get(), F_GET_SEALS);
+    may_shrink_ = seals < 0 || (seals & F_SEAL_SHRINK) == 0;
 }
 
 MemoryFile::~MemoryFile() {
     ::munmap(const_cast<std::uint8_t*>(memory_), size_);
 }
 
-void MemoryFile::read(std::uint64_t offset, MutableBytes out) {
+bool MemoryFile::read(std::uint64_t offset, MutableBytes out) {
     std::size_t done = 0;
     while (done < out.size()) {
         const std::uint64_t at = offset + done;
@@ -85,6 +111,7 @@ void MemoryFile::read(std::uint64_t offset, MutableBytes out) {
         }
         done += size;
     }
+    return !is_lost();
 }
 
 MemoryFile::Extent MemoryFile::populated(std::uint64_t start, std::uint64_t end) const {
@@ -100,7 +127,15 @@ bool MemoryFile::is_populated(std::uint64_t page) {
     if (known_data_[page]) return true;
     // Only whether this page is data: SEEK_HOLE would go over all that follows it.
     const auto start = static_cast<off_t>(page * kPageSize);
-    if (::lseek(file_.get(), start, SEEK_DATA) != start) return false;
+    if (::lseek(file_.get(), start, SEEK_DATA) != start) {
+        // What lies beyond the end is no hole, and not zeros.
+        struct stat status{};
+        if (may_shrink_ && (::fstat(file_.get(), &status) != 0 ||
+                            static_cast<std::uint64_t>(status.st_size) < size_)) {
+            cut_short_ = true;
+        }
+        return false;
+    }
     known_data_[page] = true;
     return true;
 }

@@ -10,10 +10,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "config/descriptor.hpp"
 #include "config/error.hpp"
+#include "hypervisor/qemu/bus_guard.hpp"
 #include "wire/bytes.hpp"
 
 namespace sgm::qemu {
@@ -24,6 +26,9 @@ class MemoryFile final {
   public:
     [[nodiscard]] static config::Result<std::unique_ptr<MemoryFile>> open(
         const std::filesystem::path& path);
+    // The same for a file that somebody else has opened; `name` is for errors.
+    [[nodiscard]] static config::Result<std::unique_ptr<MemoryFile>> adopt(Descriptor file,
+                                                                           const std::string& name);
     ~MemoryFile();
     MemoryFile(const MemoryFile&) = delete;
     MemoryFile& operator=(const MemoryFile&) = delete;
@@ -34,8 +39,10 @@ class MemoryFile final {
     // it is asked for again now and then. (Not at each read: the clock costs more than that.)
     void forget_when_old();
 
-    // [offset, offset + out.size()) lies in the file.
-    void read(std::uint64_t offset, MutableBytes out);
+    // [offset, offset + out.size()) lies in the file. False when somebody has cut the file short:
+    // then, and from then on, `out` is not to be used.
+    [[nodiscard]] bool read(std::uint64_t offset, MutableBytes out);
+    [[nodiscard]] bool is_lost() const { return cut_short_ || guard_.lost(); }
 
     struct Extent {
         std::uint64_t start;
@@ -45,8 +52,7 @@ class MemoryFile final {
     [[nodiscard]] Extent populated(std::uint64_t start, std::uint64_t end) const;
 
   private:
-    MemoryFile(Descriptor file, const std::uint8_t* memory, std::uint64_t size)
-        : file_{std::move(file)}, memory_{memory}, size_{size}, known_data_(page_count()) {}
+    MemoryFile(Descriptor file, const std::uint8_t* memory, std::uint64_t size, BusGuard guard);
 
     [[nodiscard]] bool is_populated(std::uint64_t page);
     [[nodiscard]] std::size_t page_count() const { return (size_ + 4095) / 4096; }
@@ -54,6 +60,9 @@ class MemoryFile final {
     Descriptor file_;
     const std::uint8_t* memory_;
     std::uint64_t size_;
+    BusGuard guard_;
+    bool may_shrink_;  // no seal keeps anybody from it
+    bool cut_short_ = false;
     // One bit for each page that was seen to be data. A page that is not marked is asked for again.
     std::vector<bool> known_data_;
     std::chrono::steady_clock::time_point known_since_{};

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <random>
 #include <string_view>
 
@@ -33,7 +34,7 @@ class MemoryFileTest : public ::testing::Test {
     }
     std::string get(std::uint64_t offset, std::size_t size) {
         std::string text(size, '?');
-        file->read(offset, {reinterpret_cast<std::uint8_t*>(text.data()), size});
+        EXPECT_TRUE(file->read(offset, {reinterpret_cast<std::uint8_t*>(text.data()), size}));
         return text;
     }
     std::int64_t blocks() const {
@@ -51,7 +52,7 @@ TEST_F(MemoryFileTest, reading_everything_populates_nothing) {
     put(40 * kMiB, "and here");
     const std::int64_t before = blocks();
     std::vector<std::uint8_t> all(kSize);
-    file->read(0, all);
+    ASSERT_TRUE(file->read(0, all));
     EXPECT_EQ(blocks(), before);
     EXPECT_EQ(std::ranges::count(all, std::uint8_t{0}), static_cast<std::ptrdiff_t>(kSize - 12));
     for (std::uint64_t at = 0; at < kSize; at += kPage)
@@ -106,6 +107,30 @@ TEST_F(MemoryFileTest, random_reads_are_what_pread_gives) {
         ASSERT_EQ(get(offset, size), expected);
     }
     EXPECT_EQ(blocks(), before);
+}
+
+TEST_F(MemoryFileTest, a_file_that_is_cut_short_is_lost_and_ends_nothing) {
+    put(5 * kMiB, "here");
+    put(kMiB, "still there");
+    EXPECT_EQ(get(5 * kMiB, 4), "here");
+    auto other_ram = Descriptor{::memfd_create("other", MFD_CLOEXEC)};
+    ASSERT_EQ(::ftruncate(other_ram.get(), kMiB), 0);
+    ASSERT_EQ(::pwrite(other_ram.get(), "other", 5, 0), 5);
+    const auto other = std::move(*MemoryFile::adopt(std::move(other_ram), "other"));
+
+    ASSERT_EQ(::ftruncate(ram.get(), 2 * kMiB), 0);
+    std::array<std::uint8_t, 64> out{};
+    EXPECT_FALSE(file->read(5 * kMiB, out)) << "a page that was known as data: SIGBUS";
+    EXPECT_TRUE(file->is_lost());
+    EXPECT_FALSE(file->read(kMiB, out)) << "nothing of it is believed any more";
+    EXPECT_TRUE(other->read(0, out));
+    EXPECT_EQ(out[0], 'o');
+}
+
+TEST_F(MemoryFileTest, what_lies_beyond_a_cut_is_not_taken_for_a_hole) {
+    ASSERT_EQ(::ftruncate(ram.get(), 2 * kMiB), 0);
+    std::array<std::uint8_t, 8> out{};
+    EXPECT_FALSE(file->read(5 * kMiB, out));
 }
 
 TEST(MemoryFile, what_is_no_memory_is_refused_with_a_sentence) {

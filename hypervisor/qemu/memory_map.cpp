@@ -103,7 +103,10 @@ config::Result<Backends> backends_of(std::string_view view) {
             line->offset >= kMaxPhysical) {
             return not_understood(fmt::format("the range in '{}'", text));
         }
-        backends[line->name].push_back({line->first, size, line->offset});
+        // Older machine types name a block by the path of its backend.
+        std::string_view name = line->name;
+        skip(name, "/objects/");
+        backends[name].push_back({line->first, size, line->offset});
     }
     return backends;
 }
@@ -115,24 +118,28 @@ bool fits(const std::vector<MappedRange>& ranges, std::uint64_t file_size) {
     return end == file_size;
 }
 
-config::Result<std::vector<MappedRange>> joined(std::vector<MappedRange> ranges,
-                                                std::uint64_t file_size) {
+config::Result<void> check_range(const MappedRange& range, std::uint64_t file_size) {
+    if (range.start % kPageSize != 0 || range.size % kPageSize != 0 ||
+        range.offset % kPageSize != 0) {
+        return not_understood(fmt::format("RAM at {:#x} is not made of pages", range.start));
+    }
+    if (range.offset + range.size > file_size) {
+        return not_understood(
+            fmt::format("RAM at {:#x} lies beyond the end of the memory file ({} bytes)",
+                        range.start, file_size));
+    }
+    return {};
+}
+
+config::Result<std::vector<MappedRange>> joined(std::vector<MappedRange> ranges) {
     std::ranges::sort(ranges, {}, &MappedRange::start);
     std::vector<MappedRange> result;
     for (const MappedRange& range : ranges) {
-        if (range.start % kPageSize != 0 || range.size % kPageSize != 0 ||
-            range.offset % kPageSize != 0) {
-            return not_understood(fmt::format("RAM at {:#x} is not made of pages", range.start));
-        }
-        if (range.offset + range.size > file_size) {
-            return not_understood(
-                fmt::format("RAM at {:#x} lies beyond the end of the memory file ({} bytes)",
-                            range.start, file_size));
-        }
-        if (!result.empty() && range.start < result.back().start + result.back().size) {
+        const std::uint64_t end = result.empty() ? 0 : result.back().start + result.back().size;
+        if (range.start < end) {
             return not_understood(fmt::format("RAM at {:#x} overlaps other RAM", range.start));
         }
-        if (!result.empty() && range.start == result.back().start + result.back().size &&
+        if (!result.empty() && range.start == end && range.block == result.back().block &&
             range.offset == result.back().offset + result.back().size) {
             result.back().size += range.size;
         } else {
@@ -145,33 +152,61 @@ config::Result<std::vector<MappedRange>> joined(std::vector<MappedRange> ranges,
     return result;
 }
 
-}  // namespace
-
-config::Result<std::vector<MappedRange>> parse_memory_map(std::string_view mtree,
-                                                          std::string_view backend,
-                                                          std::uint64_t file_size) {
-    const auto view = find_view(mtree);
-    if (!view) return not_understood("it has no address space \"memory\"");
-    auto backends = backends_of(*view);
-    if (!backends) return std::unexpected{backends.error()};
-
+// The name in the map of the block; each is taken once.
+config::Result<std::string_view> name_of(const MemoryBlock& block, const Backends& backends) {
     std::vector<std::string_view> candidates;
-    for (const auto& [name, ranges] : *backends) {
-        if (backend.empty() ? fits(ranges, file_size) : name == backend) candidates.push_back(name);
-    }
-    if (candidates.size() == 1) return joined((*backends)[candidates[0]], file_size);
-
     std::string names;
-    for (const auto& [name, ranges] : *backends) {
+    for (const auto& [name, ranges] : backends) {
+        if (block.name.empty() ? fits(ranges, block.size) : name == block.name)
+            candidates.push_back(name);
         names += (names.empty() ? "" : ", ") + std::string{name};
     }
-    if (!backend.empty()) {
-        return not_understood(fmt::format("no RAM is called '{}'; there is: {}", backend, names));
+    if (candidates.size() == 1) return candidates[0];
+    if (!block.name.empty()) {
+        return not_understood(
+            fmt::format("no RAM is called '{}'; there is: {}", block.name, names));
     }
     return not_understood(fmt::format(
         "{} of its RAM blocks ({}) fit the memory file's {} bytes; name the right one with "
         "`backend` in the configuration",
-        candidates.size(), names, file_size));
+        candidates.size(), names, block.size));
+}
+
+config::Result<Backends> visible_backends(std::string_view mtree) {
+    const auto view = find_view(mtree);
+    if (!view) return not_understood("it has no address space \"memory\"");
+    return backends_of(*view);
+}
+
+}  // namespace
+
+config::Result<std::vector<MappedRange>> parse_memory_map(std::string_view mtree,
+                                                          std::span<const MemoryBlock> blocks) {
+    auto backends = visible_backends(mtree);
+    if (!backends) return std::unexpected{backends.error()};
+    std::vector<MappedRange> all;
+    for (std::size_t i = 0; i < blocks.size(); ++i) {
+        const auto name = name_of(blocks[i], *backends);
+        if (!name) return std::unexpected{name.error()};
+        for (MappedRange range : (*backends)[*name]) {
+            if (auto sound = check_range(range, blocks[i].size); !sound)
+                return std::unexpected{sound.error()};
+            range.block = i;
+            all.push_back(range);
+        }
+    }
+    return joined(std::move(all));
+}
+
+config::Result<std::vector<SeenBlock>> ram_blocks_of(std::string_view mtree) {
+    const auto backends = visible_backends(mtree);
+    if (!backends) return std::unexpected{backends.error()};
+    std::vector<SeenBlock> blocks;
+    for (const auto& [name, ranges] : *backends) {
+        const auto& lowest = *std::ranges::min_element(ranges, {}, &MappedRange::start);
+        blocks.push_back({std::string{name}, lowest.start, lowest.offset});
+    }
+    return blocks;
 }
 
 }  // namespace sgm::qemu

@@ -62,6 +62,13 @@ std::string with(std::string_view text, std::string_view from, std::string_view 
     return result;
 }
 
+config::Result<std::vector<MappedRange>> parse_memory_map(std::string_view mtree,
+                                                          std::string_view backend,
+                                                          std::uint64_t file_size) {
+    const MemoryBlock block{std::string{backend}, file_size};
+    return qemu::parse_memory_map(mtree, {&block, 1});
+}
+
 std::string refusal(std::string_view text, std::string_view backend, std::uint64_t size) {
     const auto map = parse_memory_map(text, backend, size);
     return map ? "" : map.error().sentence;
@@ -123,6 +130,41 @@ TEST(MemoryMap, a_map_that_makes_no_sense_is_refused) {
         << "all there is";
     EXPECT_NE(refusal(with(kQ35, "@0000000080000000", "@ffffffff80000000"), "m", 5 * kGiB), "");
     EXPECT_NE(refusal(with(kQ35, "(prio 0, ram): m @", "what is this "), "m", 5 * kGiB), "");
+}
+
+// QEMU 7.2, -machine q35, two NUMA nodes with a backend each and a pc-dimm.
+constexpr std::string_view kNuma = R"(FlatView #2
+ AS "memory", root: system
+ Root memory region: system
+  0000000000000000-00000000000bffff (prio 0, ram): a
+  00000000000c0000-00000000000dffff (prio 1, rom): pc.rom
+  0000000000100000-000000007fffffff (prio 0, ram): a @0000000000100000
+  00000000fd000000-00000000fdffffff (prio 1, ram): vga.vram
+  0000000100000000-00000001bfffffff (prio 0, ram): /objects/b
+  00000001c0000000-00000001ffffffff (prio 0, ram): mem2
+)";
+
+TEST(MemoryMap, several_backends_give_one_map_and_device_memory_is_no_ram) {
+    const std::vector<MemoryBlock> blocks{{"b", 3 * kGiB}, {"a", 2 * kGiB}, {"mem2", kGiB}};
+    const auto map = qemu::parse_memory_map(kNuma, blocks);
+    ASSERT_TRUE(map.has_value()) << map.error().sentence;
+    EXPECT_EQ(*map, (std::vector<MappedRange>{{0, 0xc0000, 0, 1},
+                                              {kMiB, 2 * kGiB - kMiB, kMiB, 1},
+                                              {4 * kGiB, 3 * kGiB, 0, 0},
+                                              {7 * kGiB, kGiB, 0, 2}}));
+}
+
+TEST(MemoryMap, one_block_given_twice_is_refused) {
+    const std::vector<MemoryBlock> blocks{{"a", 2 * kGiB}, {"a", 2 * kGiB}};
+    EXPECT_FALSE(qemu::parse_memory_map(kNuma, blocks).has_value());
+}
+
+TEST(MemoryMap, blocks_are_listed_with_their_lowest_address) {
+    const auto blocks = ram_blocks_of(kNuma);
+    ASSERT_TRUE(blocks.has_value());
+    ASSERT_EQ(blocks->size(), 4u);
+    EXPECT_EQ(blocks->at(1).name, "b");
+    EXPECT_EQ(blocks->at(1).start, 4 * kGiB);
 }
 
 TEST(MemoryMap, any_damage_gives_a_map_within_the_file_or_an_error) {

@@ -1,31 +1,56 @@
 // SPDX-License-Identifier: MIT
 #include "hypervisor/qemu/port.hpp"
 
-#include <time.h>
+#include <utility>
 
 #include "crypto/random.hpp"
 
 namespace sgm::qemu {
 
-std::uint64_t QemuPort::now_ns() {
-    // CLOCK_BOOTTIME: sleep of the machine counts, or lifetimes would grow by it.
-    timespec now{};
-    ::clock_gettime(CLOCK_BOOTTIME, &now);
-    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 +
-           static_cast<std::uint64_t>(now.tv_nsec);
-}
-
 bool QemuPort::random(MutableBytes out) {
     return crypto::random_bytes(out).has_value();
 }
 
+std::unique_ptr<QemuDomain> QemuPort::add(std::unique_ptr<QemuDomain> domain) {
+    current_ = nullptr;
+    const wire::Uuid uuid = domain->uuid();
+    return std::exchange(vms_[uuid].domain, std::move(domain));
+}
+
+std::unique_ptr<QemuDomain> QemuPort::remove(const wire::Uuid& uuid) {
+    current_ = nullptr;
+    const auto found = vms_.find(uuid);
+    if (found == vms_.end()) return nullptr;
+    auto domain = std::move(found->second.domain);
+    vms_.erase(found);
+    return domain;
+}
+
+void QemuPort::count(wire::Status status, std::size_t size) {
+    Counts& counts = current_ != nullptr ? std::exchange(current_, nullptr)->counts : other_;
+    ++counts.calls;
+    counts.bytes += size;
+    if (status != wire::Status::ok) ++counts.refusals[status];
+}
+
+std::vector<const QemuPort::Vm*> QemuPort::vms() const {
+    std::vector<const Vm*> all;
+    for (const auto& [uuid, vm] : vms_)
+        all.push_back(&vm);
+    return all;
+}
+
+QemuDomain* QemuPort::domain(const wire::Uuid& uuid) const {
+    const auto found = vms_.find(uuid);
+    return found == vms_.end() ? nullptr : found->second.domain.get();
+}
+
 hypervisor::Domain* QemuPort::find(const wire::Uuid& uuid) {
-    for (const auto& domain : domains_) {
-        if (domain->uuid() != uuid) continue;
-        domain->refresh();
-        return domain.get();
-    }
-    return nullptr;
+    const auto found = vms_.find(uuid);
+    if (found == vms_.end()) return nullptr;
+    current_ = &found->second;
+    current_->domain->refresh();
+    return current_->domain.get();
 }
 
 }  // namespace sgm::qemu

@@ -157,12 +157,6 @@ bool await_call(Ring& ring, int socket, const std::atomic<bool>& stop) {
     return false;
 }
 
-void log_refusal(Bytes reply) {
-    const auto header = Reader{reply}.take<wire::OpHeader>();
-    if (!header || header->status == static_cast<std::uint32_t>(wire::Status::ok)) return;
-    spdlog::warn("refused: {}", wire::text(static_cast<wire::Status>(header->status)));
-}
-
 config::Error socket_error(const std::filesystem::path& path, std::string_view why) {
     return {fmt::format("cannot listen on {}: {}", path.string(), why)};
 }
@@ -187,8 +181,7 @@ config::Result<void> remove_stale(const std::filesystem::path& path, const socka
 }  // namespace
 
 config::Result<std::unique_ptr<RingServer>> RingServer::listen(const std::filesystem::path& socket,
-                                                               mode_t mode,
-                                                               hypervisor::Core& core) {
+                                                               mode_t mode, CoreGate& gate) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     const std::string path = socket.string();
@@ -209,11 +202,11 @@ config::Result<std::unique_ptr<RingServer>> RingServer::listen(const std::filesy
     if (::listen(listener.get(), 16) != 0) {
         return std::unexpected{socket_error(socket, std::strerror(errno))};
     }
-    return std::unique_ptr<RingServer>{new RingServer{socket, std::move(listener), core}};
+    return std::unique_ptr<RingServer>{new RingServer{socket, std::move(listener), gate}};
 }
 
-RingServer::RingServer(std::filesystem::path path, Descriptor listener, hypervisor::Core& core)
-    : path_{std::move(path)}, listener_{std::move(listener)}, core_{core} {
+RingServer::RingServer(std::filesystem::path path, Descriptor listener, CoreGate& gate)
+    : path_{std::move(path)}, listener_{std::move(listener)}, gate_{gate} {
     acceptor_ = std::thread{[this] { accept_all(); }};
 }
 
@@ -231,7 +224,12 @@ void RingServer::accept_all() {
         ::poll(&poll_listener, 1, kLookIntervalMs);
         drop_finished();
         Descriptor socket{::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC)};
-        if (!socket) continue;
+        if (!socket) {
+            // Out of descriptors: the listener stays readable, and a turn without a pause would
+            // take a processor for itself.
+            if (errno != EAGAIN && errno != ECONNABORTED) ::poll(nullptr, 0, kLookIntervalMs);
+            continue;
+        }
         if (workers_.size() >= kMaxConnections) {
             spdlog::warn("a connection was refused: {} are open", workers_.size());
             continue;
@@ -264,12 +262,8 @@ void RingServer::serve(Descriptor socket) {
 
     while (await_call(*ring, socket.get(), stop_)) {
         const MutableBytes buffer = ring->reply_buffer();
-        std::size_t size = 0;
-        {
-            const std::lock_guard lock{core_mutex_};
-            size = core_.sgm_op(ring->call(), buffer);
-        }
-        log_refusal(buffer.first(size));
+        const auto [size, status] = gate_.sgm_op(ring->call(), buffer);
+        if (status != wire::Status::ok) spdlog::warn("refused: {}", wire::text(status));
         ring->set_reply_size(size);
         ring->set_state(RingState::reply);
     }

@@ -8,13 +8,12 @@
 #include <atomic>
 #include <filesystem>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <vector>
 
 #include "config/descriptor.hpp"
 #include "config/error.hpp"
-#include "hypervisor/core/core.hpp"
+#include "hypervisor/qemu/core_gate.hpp"
 
 namespace sgm::qemu {
 
@@ -22,27 +21,27 @@ using config::Descriptor;
 
 class RingServer final {
   public:
-    static constexpr std::size_t kMaxConnections = 64;
+    // More than one for each of 1,024 VMs.
+    static constexpr std::size_t kMaxConnections = 1536;
 
-    // Listens on a Unix socket of this mode. `core` outlives this, and is used by nobody else.
-    // A socket file that nobody serves any more is replaced.
+    // Listens on a Unix socket of this mode. `gate` outlives this. A socket
+    // file that nobody serves any more is replaced.
     [[nodiscard]] static config::Result<std::unique_ptr<RingServer>> listen(
-        const std::filesystem::path& socket, mode_t mode, hypervisor::Core& core);
+        const std::filesystem::path& socket, mode_t mode, CoreGate& gate);
     // Ends all connections, after the call that is being worked on.
     ~RingServer();
     RingServer(const RingServer&) = delete;
     RingServer& operator=(const RingServer&) = delete;
 
   private:
-    RingServer(std::filesystem::path path, Descriptor listener, hypervisor::Core& core);
+    RingServer(std::filesystem::path path, Descriptor listener, CoreGate& gate);
     void accept_all();
     void serve(Descriptor socket);
     void drop_finished();
 
     std::filesystem::path path_;
     Descriptor listener_;
-    hypervisor::Core& core_;
-    std::mutex core_mutex_;
+    CoreGate& gate_;
     std::atomic<bool> stop_ = false;
 
     struct Worker {

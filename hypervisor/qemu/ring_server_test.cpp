@@ -147,7 +147,7 @@ class RingServerTest : public ::testing::Test {
   protected:
     RingServerTest() {
         spdlog::set_level(spdlog::level::off);  // one line for each refusal
-        auto listening = RingServer::listen(path, 0600, *core);
+        auto listening = RingServer::listen(path, 0600, gate);
         EXPECT_TRUE(listening.has_value()) << listening.error().sentence;
         if (listening) server = std::move(*listening);
     }
@@ -162,6 +162,7 @@ class RingServerTest : public ::testing::Test {
     const crypto::SigningKeyPair authority = crypto::SigningKeyPair::generate().value();
     std::unique_ptr<hypervisor::Core> core =
         std::make_unique<hypervisor::Core>(port, hypervisor_keys(), authority.public_key(), false);
+    CoreGate gate{*core};
     std::unique_ptr<RingServer> server;
 };
 
@@ -354,7 +355,7 @@ TEST_F(RingServerTest, a_host_that_rewrites_the_ring_meanwhile_gains_nothing) {
 
 TEST_F(RingServerTest, a_socket_in_use_is_an_error_and_a_stale_one_is_replaced) {
     const auto refusal = [&] {
-        const auto second = RingServer::listen(path, 0600, *core);
+        const auto second = RingServer::listen(path, 0600, gate);
         return second ? std::string{} : second.error().sentence;
     };
     EXPECT_NE(refusal().find("in use"), std::string::npos);

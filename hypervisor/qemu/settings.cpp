@@ -99,7 +99,9 @@ config::Result<Settings> load_settings(const std::filesystem::path& path) {
         const DomainSettings domain{.uuid = table.uuid("uuid"),
                                     .memory = table.path("memory"),
                                     .qmp = table.path("qmp"),
-                                    .backend = table.string("backend", "")};
+                                    .backend = table.string("backend", ""),
+                                    .given = {},
+                                    .qmp_connection = nullptr};
         for (const DomainSettings& other : settings.domains) {
             if (other.uuid == domain.uuid)
                 table.refuse("uuid", "'uuid' names a domain a second time");

@@ -37,7 +37,7 @@ FakeQemu::FakeQemu(const std::filesystem::path& socket) {
     listener_ = Descriptor{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     if (::bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) !=
             0 ||
-        ::listen(listener_.get(), 1) != 0) {
+        ::listen(listener_.get(), 4) != 0) {
         std::abort();
     }
     answer("qmp_capabilities", "{}");
@@ -64,13 +64,42 @@ void FakeQemu::refuse(const std::string& command) {
     answers_.erase(command);
 }
 
-void FakeQemu::event(const std::string& name) {
+void FakeQemu::event(const std::string& name, const std::string& command) {
     const std::lock_guard lock{mutex_};
-    pending_events_ += nlohmann::json{{"event", name}}.dump() + "\r\n";
+    const std::string line = nlohmann::json{{"event", name}}.dump() + "\r\n";
+    (command.empty() ? pending_events_ : events_before_[command]) += line;
+}
+
+void FakeQemu::hang(const std::string& command, const std::string& chatter) {
+    const std::lock_guard lock{mutex_};
+    hangs_at_ = command;
+    chatter_ = chatter.empty() ? "" : nlohmann::json{{"event", chatter}}.dump() + "\r\n";
+}
+
+void FakeQemu::go_on() {
+    const std::lock_guard lock{mutex_};
+    hangs_at_.clear();
+    goes_on_.notify_all();
+}
+
+void FakeQemu::hang_at(const std::string& command) {
+    std::unique_lock lock{mutex_};
+    while (hangs_at_ == command && !ends_) {
+        if (chatter_.empty()) {
+            goes_on_.wait(lock);
+            continue;
+        }
+        const std::string text = chatter_;
+        lock.unlock();
+        (void)::send(client_.get(), text.data(), text.size(), MSG_NOSIGNAL);
+        lock.lock();
+    }
 }
 
 void FakeQemu::hang_up() {
     const std::lock_guard lock{mutex_};
+    ends_ = true;
+    goes_on_.notify_all();
     ::shutdown(listener_.get(), SHUT_RDWR);
     if (client_) ::shutdown(client_.get(), SHUT_RDWR);
 }
@@ -83,15 +112,19 @@ std::vector<std::string> FakeQemu::commands() const {
 std::string FakeQemu::reply_to(const std::string& line) {
     const auto call = nlohmann::json::parse(line);
     std::string command = call["execute"];
+    const std::string id = call["id"].dump();
     if (command == "human-monitor-command") command = call["arguments"]["command-line"];
+    hang_at(command);
     const std::lock_guard lock{mutex_};
     commands_.push_back(command);
-    const std::string events = std::exchange(pending_events_, {});
+    const std::string events =
+        std::exchange(pending_events_, {}) + std::exchange(events_before_[command], {});
     const auto found = answers_.find(command);
     if (found == answers_.end()) {
-        return events + R"({"error": {"class": "CommandNotFound", "desc": "no"}})" + "\r\n";
+        return events + R"({"error": {"class": "CommandNotFound", "desc": "no"}, "id": )" + id +
+               "}\r\n";
     }
-    return events + R"({"return": )" + found->second + "}\r\n";
+    return events + R"({"return": )" + found->second + R"(, "id": )" + id + "}\r\n";
 }
 
 void FakeQemu::serve() {
