@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# The one door of the enclave. Untrusted code comes in at enclave_entry with registers of its
+# The one door of the enclave, for each of its threads. Untrusted code comes in at enclave_entry with registers of its
 # choice; it leaves by EEXIT with nothing of the enclave in any register.
 #
 # On EENTER (Intel SDM vol. 3D, 40.4): rax = CSSA, rbx = TCS, rcx = the address after EENTER. Ours:
@@ -59,6 +59,9 @@ enclave_entry:
 
     cmpq $kIdle, %gs:kState
     jne .Lalready_running
+    # One thread left for good: what it left behind is nothing that another could go on with.
+    cmpq $0, enclave_dead(%rip)
+    jne .Lalready_running
     movq $kRunning, %gs:kState
     remember_host
     leaq kStackTopFromTcs(%rbx), %rsp
@@ -67,6 +70,7 @@ enclave_entry:
     popfq
     xorl %ebp, %ebp
     clean_extended_state
+    movq %rbx, %rdx
     call sgm_enclave_ecall
     movq $kIdle, %gs:kState
     movq %rax, %rsi
@@ -114,6 +118,8 @@ enclave_entry:
 .Lreturn_from_ocall:
     cmpq $kInOcall, %gs:kState
     jne .Lno_ocall
+    cmpq $0, enclave_dead(%rip)
+    jne .Lno_ocall
     movq $kRunning, %gs:kState
     remember_host
     movq %gs:kOcallRsp, %rsp
@@ -152,6 +158,7 @@ sgm_enclave_ocall:
     .type sgm_enclave_abort, @function
 sgm_enclave_abort:
     movq $kDead, %gs:kState
+    movq $1, enclave_dead(%rip)
     movq %rdi, %rsi
     movl $kExitAbort, %edi
     xorl %edx, %edx
@@ -182,6 +189,11 @@ sgm_enclu:
     enclu
     ret
 1:  jmp *soft_enclu(%rip)
+
+    .section .data.entry, "aw", @progbits
+    .balign 8
+enclave_dead:
+    .quad 0
 
     .section .rodata.entry, "a", @progbits
     .balign 8

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The enclave's heap: first fit over a free list, boundary tags, neighbours joined at once. One
-// thread. Nothing here trusts what the memory held before: the host chose that.
+// The enclave's heap: first fit over a free list, boundary tags, neighbours joined at once. For one
+// thread at a time. Nothing here trusts what the memory held before: the host chose that.
 #pragma once
 
 #include <cstddef>

@@ -13,6 +13,10 @@ inline constexpr std::uint64_t kMaxOcallBuffer = std::uint64_t{64} << 20;
 
 void adopt_heap();
 
+// Of the thread that asks: 0 to layout().thread_count - 1.
+[[nodiscard]] std::size_t thread_index();
+
+// For this thread's OCALLs.
 void use_for_ocalls(const Outside& frame, const Outside& buffer);
 
 }  // namespace sgm::enclave

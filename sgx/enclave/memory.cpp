@@ -16,15 +16,36 @@ using sgm::wire::EnclaveResult;
 namespace {
 
 constinit Heap heap;
+constinit bool heap_taken = false;
+
+// The heap is one thread's at a time. A host that stops the thread which has it stops the enclave,
+// as it can in other ways.
+class HeapLock final {
+  public:
+    HeapLock() {
+        while (__atomic_exchange_n(&heap_taken, true, __ATOMIC_ACQUIRE))
+            __builtin_ia32_pause();
+    }
+    ~HeapLock() { __atomic_store_n(&heap_taken, false, __ATOMIC_RELEASE); }
+    HeapLock(const HeapLock&) = delete;
+    HeapLock& operator=(const HeapLock&) = delete;
+};
+
+void* allocate(std::size_t size, std::size_t alignment = Heap::kAlignment) {
+    const HeapLock lock;
+    return heap.allocate_aligned(size, alignment);
+}
 
 void* allocate_or_abort(std::size_t size, std::size_t alignment) {
-    void* pointer = heap.allocate_aligned(size, alignment);
+    void* pointer = allocate(size, alignment);
     if (pointer == nullptr) sgm::enclave::abort(EnclaveResult::out_of_memory);
     return pointer;
 }
 
 void release_or_abort(void* pointer) {
-    if (pointer != nullptr && !heap.release(pointer)) sgm::enclave::abort(EnclaveResult::internal);
+    if (pointer == nullptr) return;
+    const HeapLock lock;
+    if (!heap.release(pointer)) sgm::enclave::abort(EnclaveResult::internal);
 }
 
 }  // namespace
@@ -37,7 +58,7 @@ void sgm::enclave::adopt_heap() {
 extern "C" {
 
 void* malloc(std::size_t size) {
-    return heap.allocate(size);
+    return allocate(size);
 }
 
 void free(void* pointer) {
@@ -47,15 +68,15 @@ void free(void* pointer) {
 void* calloc(std::size_t count, std::size_t size) {
     std::size_t total = 0;
     if (__builtin_mul_overflow(count, size, &total)) return nullptr;
-    void* pointer = heap.allocate(total);
+    void* pointer = allocate(total);
     if (pointer != nullptr) std::memset(pointer, 0, total);
     return pointer;
 }
 
 void* realloc(void* pointer, std::size_t size) {
-    if (pointer == nullptr) return heap.allocate(size);
+    if (pointer == nullptr) return allocate(size);
     const std::size_t before = Heap::usable_size(pointer);
-    void* moved = heap.allocate(size);
+    void* moved = allocate(size);
     if (moved == nullptr) return nullptr;
     std::memcpy(moved, pointer, before < size ? before : size);
     release_or_abort(pointer);

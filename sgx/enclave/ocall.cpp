@@ -2,6 +2,7 @@
 #include "sgx/enclave/ocall.hpp"
 
 #include <algorithm>
+#include <array>
 #include <optional>
 
 #include "sgx/enclave/internal.hpp"
@@ -18,10 +19,16 @@ struct Channel {
     Outside frame;
     Outside buffer;
 };
-std::optional<Channel> channel;
+constinit std::array<std::optional<Channel>, sgx::kMaxThreads> channels;
+
+// This thread's.
+std::optional<Channel>& current() {
+    return channels[thread_index()];
+}
 
 // Leaves the enclave with `request` in the frame; returns the host's copy of it, read once.
 wire::OcallFrame leave(const wire::OcallFrame& request) {
+    const std::optional<Channel>& channel = current();
     if (!channel) abort(wire::EnclaveResult::internal);
     channel->frame.store(0, request);
     sgm_enclave_ocall(static_cast<std::uint64_t>(request.number), channel->frame.address());
@@ -42,7 +49,7 @@ std::expected<void, OcallError> outcome(const wire::OcallFrame& reply) {
 }  // namespace
 
 void use_for_ocalls(const Outside& frame, const Outside& buffer) {
-    channel = {frame, buffer};
+    current() = {frame, buffer};
 }
 
 std::expected<void, OcallError> ocall_hypervisor() {
@@ -52,6 +59,7 @@ std::expected<void, OcallError> ocall_hypervisor() {
 }
 
 std::expected<void, OcallError> send(wire::Peer peer, Bytes message) {
+    const std::optional<Channel>& channel = current();
     if (!channel || message.size() > channel->buffer.size())
         return std::unexpected(OcallError::too_large);
     channel->buffer.copy_out(0, message);
@@ -64,6 +72,7 @@ std::expected<void, OcallError> send(wire::Peer peer, Bytes message) {
 
 std::expected<std::size_t, OcallError> receive(wire::Peer peer, std::uint64_t wait_ns,
                                                MutableBytes into) {
+    const std::optional<Channel>& channel = current();
     if (!channel) abort(wire::EnclaveResult::internal);
     wire::OcallFrame request{};
     request.number = wire::OcallNumber::receive;

@@ -7,7 +7,9 @@
 
 namespace sgm {
 
-// The program. Called for EcallNumber::run, on a fresh stack. `start` is the enclave's own copy:
+// The program. Called for EcallNumber::run, on a fresh stack, by as many threads at a time as the
+// signer allowed and the host wants: a program that is one thread's must refuse the second itself.
+// `start` is the enclave's own copy:
 // its ring, frame and buffer lie wholly outside the enclave and the buffer has a sane size; all
 // its other values are still the host's word.
 [[nodiscard]] wire::EnclaveResult enclave_main(const wire::StartInfo& start);

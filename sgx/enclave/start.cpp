@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // From the entry code to enclave_main: what has to be done once, and what every ECALL has to pass.
+#include <atomic>
 #include <cstdint>
 
 #include "sgx/enclave/internal.hpp"
@@ -39,6 +40,16 @@ extern const sgm::sgx::EnclaveLayout sgm_enclave_layout;
 }
 
 namespace sgm::enclave {
+namespace {
+
+// The thread page's address, zero until the thread has been set up.
+std::uint64_t fs_word() {
+    std::uint64_t value = 0;
+    __asm__ volatile("movq %%fs:0, %0" : "=r"(value));
+    return value;
+}
+
+}  // namespace
 
 const wire::MeasuredConfig& measured_config() {
     return sgm_measured_config;
@@ -56,9 +67,15 @@ std::uint64_t base() {
     return reinterpret_cast<std::uint64_t>(__image_base);
 }
 
+std::size_t thread_index() {
+    return static_cast<std::size_t>((fs_word() - base() - layout().thread_offset) /
+                                    layout().thread_stride());
+}
+
 namespace {
 
-bool initialised = false;
+enum class Stage { untouched, initialising, ready };
+constinit std::atomic<Stage> stage = Stage::untouched;
 
 // The table is measured, so a bad entry is a bad build; still, nothing but our data is written.
 void relocate() {
@@ -85,21 +102,25 @@ std::uint64_t random_word() {
 
 // FS: the ABI's self pointer at 0 and the stack protector's canary at 0x28, for static libraries
 // that were compiled with it.
-void set_up_thread_page() {
-    const std::uint64_t page = base() + layout().thread_offset;
+void set_up_thread_page(std::uint64_t tcs) {
+    if (fs_word() != 0) return;
+    const std::uint64_t page = tcs + (layout().thread_offset - layout().tcs_offset);
     const std::uint64_t canary = random_word() & ~std::uint64_t{0xff};
     __asm__ volatile("movq %0, %%fs:0" : : "r"(page) : "memory");
     __asm__ volatile("movq %0, %%fs:0x28" : : "r"(canary) : "memory");
 }
 
-void initialise() {
+// Once, by whoever comes first. False: somebody else is at it.
+bool initialise() {
+    Stage seen = Stage::untouched;
+    if (!stage.compare_exchange_strong(seen, Stage::initialising)) return seen == Stage::ready;
     relocate();
-    set_up_thread_page();
     adopt_heap();
     for (const Constructor* constructor = __init_array_start; constructor != __init_array_end;
          ++constructor)
         (*constructor)();
-    initialised = true;
+    stage.store(Stage::ready);
+    return true;
 }
 
 EnclaveResult run(std::uint64_t argument) {
@@ -121,9 +142,12 @@ EnclaveResult run(std::uint64_t argument) {
 }  // namespace
 }  // namespace sgm::enclave
 
-// Called by entry.S; both values are the host's.
-extern "C" std::uint64_t sgm_enclave_ecall(std::uint64_t number, std::uint64_t argument) {
-    if (!sgm::enclave::initialised) sgm::enclave::initialise();
+// Called by entry.S; the first two values are the host's, the TCS is the CPU's word.
+extern "C" std::uint64_t sgm_enclave_ecall(std::uint64_t number, std::uint64_t argument,
+                                           std::uint64_t tcs) {
+    sgm::enclave::set_up_thread_page(tcs);
+    if (!sgm::enclave::initialise())
+        return static_cast<std::uint64_t>(EnclaveResult::already_running);
     if (number != static_cast<std::uint64_t>(sgm::wire::EcallNumber::run))
         return static_cast<std::uint64_t>(EnclaveResult::bad_argument);
     return static_cast<std::uint64_t>(sgm::enclave::run(argument));

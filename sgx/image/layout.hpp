@@ -35,6 +35,9 @@ inline constexpr std::uint64_t kMaxHeapSize = std::uint64_t{4} << 30;
 inline constexpr std::uint64_t kMinStackSize = 4 * kPageSize;
 inline constexpr std::uint64_t kMaxStackSize = std::uint64_t{64} << 20;
 inline constexpr std::uint64_t kMaxThreads = 64;
+// In the thread page, where only the CPU of software SGX looks: its own record of the thread. Zero
+// on a CPU with SGX, which has a TCS for that.
+inline constexpr std::uint64_t kSoftThreadOffset = 0xff8;
 
 struct EnclaveLayout {
     std::uint64_t magic;          // 0

@@ -84,9 +84,9 @@ class Enclave {
     // New zeroed shared memory, for StartInfo, the OcallFrame and the message buffer.
     [[nodiscard]] std::expected<SharedMemory, std::string> allocate(std::size_t size);
 
-    // One ECALL from beginning to end. `argument` is an address as the enclave sees it. Blocks;
-    // one call for each of the enclave's threads at a time. Abort reasons come back as their
-    // EnclaveResult.
+    // One ECALL from beginning to end. `argument` is an address as the enclave sees it. Blocks. As
+    // many callers at a time as the enclave has threads; one more waits for the first to come back.
+    // Abort reasons come back as their EnclaveResult.
     [[nodiscard]] virtual std::expected<wire::EnclaveResult, EnclaveLoss> run(
         wire::EcallNumber number, std::uint64_t argument, OcallHandler& handler) = 0;
 

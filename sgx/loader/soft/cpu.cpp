@@ -127,18 +127,12 @@ std::expected<void, std::string> Cpu::map(const EnclaveImage& image) {
     if (base_ != start) ::munmap(reserved, base_ - start);
     ::munmap(reinterpret_cast<void*>(base_ + size), start + size - base_);
 
-    rlimit limit{};
-    if (::getrlimit(RLIMIT_MEMLOCK, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        ::setrlimit(RLIMIT_MEMLOCK, &limit);
-    }
-
     std::uint64_t ordinary = 0;
     std::string reason;
     for (const Region& region : image.regions()) {
         void* at = reinterpret_cast<void*>(base_ + region.offset);
         if (region.flags == kSecInfoTcs) {
-            // The CPU's alone: not mapped at all.
+            // The CPU's alone: not mapped at all. All threads enter at one place.
             const auto tcs = Reader{region.contents}.take<Tcs>();
             entry_ = tcs->oentry;
             continue;
@@ -166,6 +160,11 @@ std::expected<void, std::string> Cpu::map(const EnclaveImage& image) {
                             "{}",
                             std::strerror(errno)));
     }
+    for (std::uint64_t i = 0; i < layout_.thread_count; ++i) {
+        const std::uint64_t page = base_ + layout_.thread_offset + i * layout_.thread_stride();
+        const auto record = reinterpret_cast<std::uint64_t>(&outer_[i]);
+        std::memcpy(reinterpret_cast<void*>(page + kSoftThreadOffset), &record, sizeof record);
+    }
     memory_protection_ =
         ordinary == 0 ? "the enclave's data lies in memfd_secret memory"
                       : fmt::format("{} KiB of the enclave's data lie in ordinary memory ({})",
@@ -178,9 +177,17 @@ Cpu::~Cpu() {
     if (base_ != 0) ::munmap(reinterpret_cast<void*>(base_), layout_.elrange_size);
 }
 
-void Cpu::enter(Crossing& crossing) {
-    sgm_soft_enter(&crossing, entry(), base_ + layout_.thread_offset, base_ + layout_.tcs_offset,
+void Cpu::enter(Crossing& crossing, std::size_t thread) {
+    const std::uint64_t shift = base_ + thread * layout_.thread_stride();
+    sgm_soft_enter(&crossing, entry(), shift + layout_.thread_offset, shift + layout_.tcs_offset,
                    0);
+}
+
+const Outer* Cpu::outer_of(std::uint64_t gs) const {
+    const std::uint64_t offset = gs - base_ - layout_.thread_offset;
+    const std::uint64_t thread = offset / layout_.thread_stride();
+    if (offset % layout_.thread_stride() != 0 || thread >= layout_.thread_count) return nullptr;
+    return &outer_[thread];
 }
 
 // An operand must lie in the enclave and be aligned, else #GP.
@@ -192,6 +199,7 @@ std::uint8_t* Cpu::operand(std::uint64_t address, std::size_t size, std::size_t 
 
 std::uint64_t Cpu::leaf(std::uint32_t number, std::uint64_t rbx, std::uint64_t rcx,
                         std::uint64_t rdx) const {
+    const std::lock_guard lock{leaf_mutex_};  // the platform's ciphers are one thread's at a time
     switch (Enclu{number}) {
         case Enclu::ereport: {
             TargetInfo target;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 // The CPU of software SGX: makes the enclave's pages in this process, checks SIGSTRUCT as EINIT
-// does, enters, and executes the enclave's ENCLU. One enclave and one thread for each process.
+// does, enters, and executes the enclave's ENCLU. One enclave for each process.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <expected>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "sgx/image/image.hpp"
@@ -20,6 +22,13 @@ struct Crossing {
     std::uint64_t rdx;  // 16
 };
 
+// The host's side of one thread while it is inside.
+struct Outer {
+    std::uint64_t fs;   // 0   cpu_entry.S knows these offsets, too
+    std::uint64_t gs;   // 8
+    std::uint64_t rsp;  // 16
+};
+
 class Cpu final {
   public:
     // ECREATE to EINIT. `elf` and `sigstruct` may come from anyone; the error is one sentence.
@@ -30,8 +39,12 @@ class Cpu final {
     Cpu(const Cpu&) = delete;
     Cpu& operator=(const Cpu&) = delete;
 
-    // EENTER, and back at EEXIT.
-    void enter(Crossing& crossing);
+    // EENTER with the TCS of this number, and back at EEXIT. One caller for each thread.
+    void enter(Crossing& crossing, std::size_t thread);
+
+    // For a signal handler: the record of the thread whose GS base this is; nullptr when it was not
+    // inside.
+    [[nodiscard]] const Outer* outer_of(std::uint64_t gs) const;
 
     [[nodiscard]] std::uint64_t base() const { return base_; }
     [[nodiscard]] std::uint64_t size() const { return layout_.elrange_size; }
@@ -56,6 +69,8 @@ class Cpu final {
                                         std::size_t alignment) const;
 
     SoftPlatform platform_;
+    mutable std::mutex leaf_mutex_;
+    std::array<Outer, kMaxThreads> outer_{};
     Secs secs_{};
     EnclaveLayout layout_{};
     std::uint64_t base_ = 0;

@@ -1,17 +1,11 @@
 # SPDX-License-Identifier: MIT
-# Software EENTER and ENCLU. One thread, so what the CPU would keep in its own state lies in four
-# words here.
+# Software EENTER and ENCLU. What the CPU would keep in its own state lies in a record for each
+# thread (soft::Outer in cpu.hpp), to which a word of the thread page points.
 
-    .bss
-    .balign 8
-    .globl sgm_soft_outer_fs
-    .hidden sgm_soft_outer_fs
-sgm_soft_outer_fs:
-    .zero 8
-outer_gs:
-    .zero 8
-outer_rsp:
-    .zero 8
+    .set kRecord, 0xff8  # kSoftThreadOffset
+    .set kOuterFs, 0
+    .set kOuterGs, 8
+    .set kOuterRsp, 16
 
     .text
 # void sgm_soft_enter(Crossing* rdi, entry rsi, thread page rdx, TCS rcx, CSSA r8)
@@ -29,11 +23,12 @@ sgm_soft_enter:
     subq $16, %rsp
     stmxcsr (%rsp)
     fnstcw 4(%rsp)
+    movq kRecord(%rdx), %r9
     rdfsbase %rax
-    movq %rax, sgm_soft_outer_fs(%rip)
+    movq %rax, kOuterFs(%r9)
     rdgsbase %rax
-    movq %rax, outer_gs(%rip)
-    movq %rsp, outer_rsp(%rip)
+    movq %rax, kOuterGs(%r9)
+    movq %rsp, kOuterRsp(%r9)
 
     wrfsbase %rdx
     wrgsbase %rdx
@@ -68,22 +63,25 @@ sgm_soft_enter:
 sgm_soft_enclu:
     cmpl $4, %eax
     jne 1f
-    # EEXIT: to rbx. rcx, where the CPU would leave the AEP, is free.
-    movq sgm_soft_outer_fs(%rip), %rcx
-    wrfsbase %rcx
-    movq outer_gs(%rip), %rcx
-    wrgsbase %rcx
+    # EEXIT: to rbx. rcx, where the CPU would leave the AEP, is free, and r8 is zero.
+    movq %gs:kRecord, %rcx
+    movq kOuterFs(%rcx), %r8
+    wrfsbase %r8
+    movq kOuterGs(%rcx), %r8
+    wrgsbase %r8
     xorl %ecx, %ecx
+    xorl %r8d, %r8d
     jmp *%rbx
 
     # EREPORT, EGETKEY: on our own stack, with our own FS; the result goes back in rax.
 1:  pushq %rbp
     pushq %r12
     movq %rsp, %rbp
-    movq outer_rsp(%rip), %rsp
+    movq %gs:kRecord, %r10
+    movq kOuterRsp(%r10), %rsp
     andq $-16, %rsp
     rdfsbase %r12
-    movq sgm_soft_outer_fs(%rip), %rdi
+    movq kOuterFs(%r10), %rdi
     wrfsbase %rdi
     movl %eax, %edi
     movq %rbx, %rsi

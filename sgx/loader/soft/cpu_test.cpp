@@ -58,7 +58,9 @@ class DoorTest : public testing::Test {
         std::ifstream file{SGM_TEST_ENCLAVE, std::ios::binary};
         const std::vector<std::uint8_t> linked{std::istreambuf_iterator<char>{file}, {}};
         const auto elf =
-            prepare_image(linked, {.heap_size = 1 << 20, .stack_size = 1 << 17, .label = ""})
+            prepare_image(
+                linked,
+                {.heap_size = 1 << 20, .stack_size = 1 << 17, .thread_count = 2, .label = ""})
                 .value();
         static const SignerKey signer = SignerKey::generate().value();
         const Sigstruct sigstruct =
@@ -77,9 +79,11 @@ class DoorTest : public testing::Test {
         return reinterpret_cast<std::uint64_t>(&untrusted_->start);
     }
 
-    void enter(std::uint64_t number, std::uint64_t argument, std::uint64_t cssa = 0) {
-        sgm_test_enter(number, argument, cpu_->entry(), cpu_->base() + cpu_->layout().thread_offset,
-                       cpu_->base() + cpu_->layout().tcs_offset, cssa);
+    void enter(std::uint64_t number, std::uint64_t argument, std::uint64_t cssa = 0,
+               std::uint64_t thread = 0) {
+        const std::uint64_t shift = cpu_->base() + thread * cpu_->layout().thread_stride();
+        sgm_test_enter(number, argument, cpu_->entry(), shift + cpu_->layout().thread_offset,
+                       shift + cpu_->layout().tcs_offset, cssa);
     }
     static void expect_exit(ExitReason reason, std::uint64_t rsi) {
         EXPECT_EQ(sgm_test_left.rdi, static_cast<std::uint64_t>(reason));
@@ -170,6 +174,31 @@ TEST_F(DoorTest, after_an_abort_nobody_comes_in_again) {
     expect_done(EnclaveResult::already_running);
     enter(wire::kReturnFromOcall, 0);
     expect_done(EnclaveResult::bad_argument);
+}
+
+TEST_F(DoorTest, threads_come_and_go_without_disturbing_one_another) {
+    enter(kRun, start(TestCommand::mark_registers), 0, 0);
+    expect_ocall(wire::OcallNumber::wait);
+    enter(kRun, start(TestCommand::mark_registers), 0, 1);
+    expect_ocall(wire::OcallNumber::wait);
+    expect_scrubbed();
+    enter(wire::kReturnFromOcall, 0, 0, 0);
+    expect_done(EnclaveResult::ok);
+    enter(wire::kReturnFromOcall, 0, 0, 0);
+    expect_done(EnclaveResult::bad_argument);
+    enter(wire::kReturnFromOcall, 0, 0, 1);
+    expect_done(EnclaveResult::ok);
+    expect_scrubbed();
+}
+
+TEST_F(DoorTest, when_one_thread_has_left_for_good_no_other_goes_on) {
+    enter(kRun, start(TestCommand::mark_registers), 0, 0);
+    expect_ocall(wire::OcallNumber::wait);
+    enter(kRun, start(TestCommand::exhaust_heap), 0, 1);
+    expect_exit(ExitReason::abort, static_cast<std::uint64_t>(EnclaveResult::out_of_memory));
+    enter(wire::kReturnFromOcall, 0, 0, 0);
+    expect_done(EnclaveResult::bad_argument);
+    expect_scrubbed();
 }
 
 TEST_F(DoorTest, pointers_into_the_enclave_are_refused) {

@@ -40,7 +40,8 @@ sgm_test_enter:
     subq $8, %rsp
     stmxcsr outer_mxcsr(%rip)
     rdfsbase %rax
-    movq %rax, sgm_soft_outer_fs(%rip)
+    movq 0xff8(%rcx), %r10  # kSoftThreadOffset: soft::Outer, FS first
+    movq %rax, (%r10)
     movq $0x7272, %rbp
     movq %rsp, sgm_test_host(%rip)
     movq %rbp, 8 + sgm_test_host(%rip)

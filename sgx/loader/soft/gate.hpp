@@ -7,10 +7,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
 
+#include "sgx/image/layout.hpp"
 #include "sgx/loader/loader.hpp"
 
 namespace sgm::sgx::soft {
@@ -20,9 +22,9 @@ namespace sgm::sgx::soft {
 inline constexpr int kMonitorSocket = 3;
 
 enum class SetupKind : std::uint32_t {
-    load = 1,   // descriptors: image, SIGSTRUCT, fuse key, gate
+    load = 1,   // descriptors: image, SIGSTRUCT, fuse key, gates
     share = 2,  // descriptor: memory; `size` bytes of it
-    start = 3,  // no answer: the filter goes up, and the turn in the gate becomes the host's
+    start = 3,  // no answer: the filter goes up, and the turn in each gate becomes the host's
 };
 struct SetupRequest {
     SetupKind kind;
@@ -31,8 +33,8 @@ struct SetupRequest {
 };
 struct SetupReply {
     std::uint32_t ok;
-    std::uint32_t reserved;
-    std::uint64_t address;  // share: where the enclave sees it
+    std::uint32_t thread_count;  // load
+    std::uint64_t address;       // share: where the enclave sees it
     EnclaveIdentity identity;
     std::uint32_t reserved_2;
     std::array<char, 512> text;  // the error, or how the memory is protected; zero-terminated
@@ -47,21 +49,47 @@ enum class Turn : std::uint32_t {
     gone = 2,  // written by the host's keeper when the monitor's process has ended
 };
 
-struct Gate {
+// Of one thread. A cache line of its own.
+struct alignas(64) Gate {
     std::atomic<Turn> turn;
     std::atomic<std::uint32_t> host_asleep;
     std::atomic<std::uint32_t> enclave_asleep;
-    std::uint32_t fault_signal;  // set before the monitor ends because of a fault inside
-    std::uint64_t fault_offset;  // EnclaveLoss::offset
-    std::uint64_t rdi;           // whoever has the turn reads these and writes them anew
+    std::uint64_t rdi;  // whoever has the turn reads these and writes them anew
     std::uint64_t rsi;
     std::uint64_t rdx;
 };
 static_assert(sizeof(std::atomic<Turn>) == 4 && std::atomic<Turn>::is_always_lock_free);
 
-// How often each side looks before it sleeps: some tens of microseconds, about what a wake-up
-// costs. More would take a core from the hypervisor, whom the enclave usually waits for.
-inline constexpr int kSpins = 2000;
+struct Gates {
+    std::array<Gate, kMaxThreads> threads;
+    std::uint64_t fault_offset;  // EnclaveLoss::offset
+    std::uint32_t fault_signal;  // set before the monitor ends because of a fault inside
+};
+
+// How often a side looks before it sleeps. It learns: a wait that ended soon makes the next one
+// look longer, up to some tens of microseconds, about what a wake-up costs; one that went to sleep
+// halves it, so that a side whose partner is always slow gives the core to others at once.
+class Patience final {
+  public:
+    // True when `ready` was, in time.
+    template <typename Ready>
+    bool spin(Ready ready) {
+        for (int i = 0; i < turns_; ++i) {
+            if (ready()) {
+                turns_ = std::min(2 * turns_, kMost);
+                return true;
+            }
+            __builtin_ia32_pause();
+        }
+        turns_ = std::max(turns_ / 2, kLeast);
+        return false;
+    }
+
+  private:
+    static constexpr int kLeast = 64;
+    static constexpr int kMost = 2048;
+    int turns_ = kMost;
+};
 
 inline void wake(std::atomic<Turn>& turn) {
     ::syscall(SYS_futex, &turn, FUTEX_WAKE, 1, nullptr, nullptr, 0);
@@ -74,11 +102,11 @@ inline void hand_over(std::atomic<Turn>& turn, Turn to, const std::atomic<std::u
 }
 
 // Waits until the turn is not `theirs` any more; `asleep` is one's own flag.
-inline Turn await_turn(std::atomic<Turn>& turn, Turn theirs, std::atomic<std::uint32_t>& asleep) {
-    for (int i = 0; i < kSpins; ++i) {
-        if (const Turn now = turn.load(std::memory_order_acquire); now != theirs) return now;
-        __builtin_ia32_pause();
-    }
+inline Turn await_turn(std::atomic<Turn>& turn, Turn theirs, std::atomic<std::uint32_t>& asleep,
+                       Patience& patience) {
+    Turn seen = theirs;
+    if (patience.spin([&] { return (seen = turn.load(std::memory_order_acquire)) != theirs; }))
+        return seen;
     for (;;) {
         asleep.store(1);
         const Turn now = turn.load();

@@ -14,13 +14,17 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
+#include <barrier>
 #include <cctype>
 #include <cerrno>
 #include <cstring>
 #include <deque>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
+#include <memory>
 #include <random>
 #include <sstream>
 #include <string>
@@ -122,7 +126,11 @@ class Host : public OcallHandler {
     }
 
     void on_ocall(wire::OcallFrame& frame) override {
-        ++ocalls;
+        if (++ocalls == 1 && at_first_ocall) {
+            at_first_ocall();
+            was_inside = true;
+            was_inside.notify_all();
+        }
         auto result = wire::OcallResult::ok;
         if (frame.number == wire::OcallNumber::send) {
             const Bytes message = buffer_.host.first(static_cast<std::size_t>(frame.size));
@@ -149,6 +157,8 @@ class Host : public OcallHandler {
     std::deque<std::vector<std::uint8_t>> to_receive;
     std::vector<std::vector<std::uint8_t>> sent;
     int ocalls = 0;
+    std::function<void()> at_first_ocall;
+    std::atomic<bool> was_inside = false;
     std::uint64_t lie = 0;  // added to each received size
 
   private:
@@ -179,6 +189,44 @@ TEST_F(LoaderTest, messages_make_the_round_trip_through_ocalls) {
     EXPECT_EQ(host.run(TestCommand::echo), EnclaveResult::stopped);
     EXPECT_EQ(std::deque(host.sent.begin(), host.sent.end()), expected);
     EXPECT_EQ(host.ocalls, 401);
+}
+
+TEST_F(LoaderTest, eight_threads_are_inside_at_a_time_and_a_ninth_caller_waits) {
+    options_.thread_count = 8;
+    options_.heap_size = std::uint64_t{8} << 20;
+    sign(options_);
+    const auto enclave = load();
+    constexpr std::size_t kCallers = 9;
+    std::vector<std::unique_ptr<Host>> hosts;
+    for (std::size_t i = 0; i < kCallers; ++i) {
+        hosts.push_back(std::make_unique<Host>(*enclave));
+        for (std::size_t message = 0; message < 100; ++message)
+            hosts[i]->to_receive.push_back(
+                std::vector<std::uint8_t>(message * 50, static_cast<std::uint8_t>(i)));
+    }
+    // The first eight meet in their first OCALL: nobody leaves before all are inside.
+    std::barrier all_inside{8};
+    std::vector<std::thread> callers;
+    for (std::size_t i = 0; i < kCallers; ++i) {
+        if (i < 8) hosts[i]->at_first_ocall = [&] { all_inside.arrive_and_wait(); };
+        callers.emplace_back([&, i] {
+            // The ninth comes when the others hold every thread.
+            if (i == 8) hosts[0]->was_inside.wait(false);
+            auto result = hosts[i]->run(TestCommand::echo);
+            // Whoever meets the first thread on its very first steps is told to come again.
+            while (result == EnclaveResult::already_running)
+                result = hosts[i]->run(TestCommand::echo);
+            EXPECT_EQ(result, EnclaveResult::stopped);
+        });
+    }
+    for (std::thread& caller : callers)
+        caller.join();
+    for (std::size_t i = 0; i < kCallers; ++i) {
+        ASSERT_EQ(hosts[i]->sent.size(), 100u);
+        for (std::size_t message = 0; message < 100; ++message)
+            EXPECT_EQ(hosts[i]->sent[message],
+                      std::vector<std::uint8_t>(message * 50, static_cast<std::uint8_t>(i)));
+    }
 }
 
 TEST_F(LoaderTest, the_runtime_keeps_its_promises_to_the_program) {
@@ -478,6 +526,23 @@ TEST_F(LoaderTest, a_running_monitor_has_no_descriptors_and_no_system_calls) {
     std::error_code error;
     const std::filesystem::directory_iterator descriptors{process / "fd", error};
     EXPECT_TRUE(error || descriptors == std::filesystem::directory_iterator{});
+}
+
+TEST_F(LoaderTest, what_confines_a_monitor_is_told_as_it_is) {
+    const auto enclave = load();
+    const std::string said{enclave->protection()};
+    EXPECT_TRUE(said.find("(Landlock)") != std::string::npos ||
+                said.find("no Landlock (") != std::string::npos)
+        << said;
+    std::error_code error;
+    const auto theirs = std::filesystem::read_symlink(
+        "/proc/" + std::to_string(monitor_process()) + "/ns/net", error);
+    if (error) GTEST_SKIP() << "only root may see the namespaces of a monitor";
+    const bool separate = theirs != std::filesystem::read_symlink("/proc/self/ns/net");
+    EXPECT_EQ(separate, said.find("empty namespaces") != std::string::npos) << said;
+    if (!separate) {
+        EXPECT_NE(said.find("no namespaces of its own ("), std::string::npos) << said;
+    }
 }
 
 TEST_F(LoaderTest, another_process_cannot_read_the_enclaves_data) {

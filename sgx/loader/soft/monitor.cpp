@@ -20,12 +20,14 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+#include <latch>
+#include <string>
+#include <thread>
 #include <vector>
 
+#include "sgx/loader/soft/confine.hpp"
 #include "sgx/loader/soft/cpu.hpp"
 #include "sgx/loader/soft/gate.hpp"
-
-extern "C" std::uint64_t sgm_soft_outer_fs;  // cpu_entry.S
 
 namespace sgm::sgx::soft {
 namespace {
@@ -35,8 +37,9 @@ constexpr int kExitHostGone = 0;
 constexpr int kExitSetup = 1;
 constexpr int kExitFault = 2;
 
-Gate* gate = nullptr;
+Gates* gates = nullptr;
 std::unique_ptr<Cpu> cpu;
+std::string confinement;
 
 [[noreturn]] void leave(int status) {
     for (;;)
@@ -47,20 +50,28 @@ std::unique_ptr<Cpu> cpu;
 // back before anything of the C library is touched.
 __attribute__((no_stack_protector, no_sanitize("address", "undefined"))) void on_fault(
     int signal, siginfo_t*, void* context) {
-    if (sgm_soft_outer_fs != 0) __asm__ volatile("wrfsbase %0" : : "r"(sgm_soft_outer_fs));
+    std::uint64_t gs = 0;
+    __asm__ volatile("rdgsbase %0" : "=r"(gs));
+    if (const Outer* outer = cpu->outer_of(gs); outer != nullptr)
+        __asm__ volatile("wrfsbase %0" : : "r"(outer->fs));
     const auto* machine = &static_cast<const ucontext_t*>(context)->uc_mcontext;
     const auto rip = static_cast<std::uint64_t>(machine->gregs[REG_RIP]);
-    gate->fault_offset = cpu->contains(rip) ? rip - cpu->base() : EnclaveLoss::kNoOffset;
-    gate->fault_signal = static_cast<std::uint32_t>(signal);
+    gates->fault_offset = cpu->contains(rip) ? rip - cpu->base() : EnclaveLoss::kNoOffset;
+    gates->fault_signal = static_cast<std::uint32_t>(signal);
     leave(kExitFault);
 }
 
-bool catch_faults() {
-    static std::array<std::uint8_t, 64 * 1024> stack;
+// What each thread needs of its own before it goes in: RDTSC faults, as in an enclave of SGX1, and
+// the enclave's stack is none for a signal.
+bool prepare_thread(std::size_t thread) {
+    static std::array<std::array<std::uint8_t, 64 * 1024>, kMaxThreads> stacks;
     stack_t alternate{};
-    alternate.ss_sp = stack.data();
-    alternate.ss_size = stack.size();
-    if (::sigaltstack(&alternate, nullptr) != 0) return false;
+    alternate.ss_sp = stacks[thread].data();
+    alternate.ss_size = stacks[thread].size();
+    return ::sigaltstack(&alternate, nullptr) == 0 && ::prctl(PR_SET_TSC, PR_TSC_SIGSEGV) == 0;
+}
+
+bool catch_faults() {
     struct sigaction action{};
     action.sa_sigaction = &on_fault;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
@@ -70,7 +81,7 @@ bool catch_faults() {
     return true;
 }
 
-// futex, rt_sigreturn, exit, exit_group; everything else is SIGSYS.
+// futex, rt_sigreturn, exit, exit_group; everything else is SIGSYS. For all threads.
 bool give_up_system_calls() {
     constexpr std::uint32_t kArch = offsetof(seccomp_data, arch);
     constexpr std::uint32_t kNumber = offsetof(seccomp_data, nr);
@@ -95,7 +106,8 @@ bool give_up_system_calls() {
     };
     const sock_fprog program{static_cast<unsigned short>(filter.size()), filter.data()};
     return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-           ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0;
+           ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) ==
+               0;
 }
 
 struct Request {
@@ -151,9 +163,9 @@ std::expected<std::uint64_t, std::string> load(const std::vector<int>& descripto
     if (!sigstruct) return std::unexpected("the signature file is refused: " + sigstruct.error());
     auto key = read_fuse_key(descriptors[2]);
     if (!key) return std::unexpected("the fuse key is refused: " + key.error());
-    const auto memory = map_shared(descriptors[3], sizeof(Gate));
+    const auto memory = map_shared(descriptors[3], sizeof(Gates));
     if (!memory) return std::unexpected(memory.error());
-    gate = reinterpret_cast<Gate*>(*memory);
+    gates = reinterpret_cast<Gates*>(*memory);
     auto made = Cpu::load(*elf, *sigstruct, std::move(*key));
     if (!made) return std::unexpected(std::move(made.error()));
     cpu = std::move(*made);
@@ -162,9 +174,10 @@ std::expected<std::uint64_t, std::string> load(const std::vector<int>& descripto
 
 void answer(const std::expected<std::uint64_t, std::string>& result) {
     SetupReply reply{};
-    std::string_view text;
+    std::string text;
     if (result) {
         reply.ok = 1;
+        reply.thread_count = static_cast<std::uint32_t>(cpu->layout().thread_count);
         reply.address = *result;
         const Secs& secs = cpu->secs();
         reply.identity = {.mrenclave = secs.mrenclave,
@@ -172,7 +185,7 @@ void answer(const std::expected<std::uint64_t, std::string>& result) {
                           .attributes = secs.attributes,
                           .isv_prod_id = secs.isvprodid,
                           .isv_svn = secs.isvsvn};
-        text = cpu->memory_protection();
+        text = cpu->memory_protection() + "; " + confinement;
     } else {
         text = result.error();
     }
@@ -202,16 +215,38 @@ void set_up() {
     }
 }
 
-[[noreturn]] void serve() {
+[[noreturn]] void serve(std::size_t thread) {
+    Gate& gate = gates->threads[thread];
+    Patience patience;
     for (;;) {
-        hand_over(gate->turn, Turn::host, gate->host_asleep);
-        (void)await_turn(gate->turn, Turn::host, gate->enclave_asleep);
-        Crossing crossing{gate->rdi, gate->rsi, gate->rdx};
-        cpu->enter(crossing);
-        gate->rdi = crossing.rdi;
-        gate->rsi = crossing.rsi;
-        gate->rdx = crossing.rdx;
+        hand_over(gate.turn, Turn::host, gate.host_asleep);
+        (void)await_turn(gate.turn, Turn::host, gate.enclave_asleep, patience);
+        Crossing crossing{gate.rdi, gate.rsi, gate.rdx};
+        cpu->enter(crossing, thread);
+        gate.rdi = crossing.rdi;
+        gate.rsi = crossing.rsi;
+        gate.rdx = crossing.rdx;
     }
+}
+
+// The main thread is the enclave's thread 0. The others wait here until the filter is up.
+[[noreturn]] void serve_all() {
+    const std::size_t count = cpu->layout().thread_count;
+    static std::latch ready{static_cast<std::ptrdiff_t>(count)};
+    static std::latch locked_in{1};
+    for (std::size_t thread = 1; thread < count; ++thread) {
+        std::thread{[thread] {
+            if (!prepare_thread(thread)) leave(kExitSetup);
+            ready.count_down();
+            locked_in.wait();
+            serve(thread);
+        }}.detach();
+    }
+    if (!prepare_thread(0)) leave(kExitSetup);
+    ready.arrive_and_wait();
+    if (!give_up_system_calls()) leave(kExitSetup);
+    locked_in.count_down();
+    serve(0);
 }
 
 }  // namespace
@@ -219,6 +254,7 @@ void set_up() {
 
 int main() {
     using namespace sgm::sgx::soft;
+    confinement = confine();
     // Dies with the thread that started it; if that had ended before this line, the socket says
     // so. No other process of this user may look in, and no core is ever written.
     const rlimit none{0, 0};
@@ -226,10 +262,8 @@ int main() {
         ::setrlimit(RLIMIT_CORE, &none) != 0)
         leave(kExitSetup);
     set_up();
-    // RDTSC faults, as in an enclave of SGX1.
-    if (!catch_faults() || ::prctl(PR_SET_TSC, PR_TSC_SIGSEGV) != 0) leave(kExitSetup);
+    if (!catch_faults()) leave(kExitSetup);
     for (const int descriptor : {0, 1, 2, kMonitorSocket})
         ::close(descriptor);
-    if (!give_up_system_calls()) leave(kExitSetup);
-    serve();
+    serve_all();
 }

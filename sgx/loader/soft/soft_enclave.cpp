@@ -14,7 +14,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <cerrno>
+#include <condition_variable>
 #include <cstring>
 #include <future>
 #include <mutex>
@@ -46,8 +49,8 @@ std::string system_error(std::string_view what) {
 // dies with the thread that started it (PR_SET_PDEATHSIG), and whoever waits at the gate is told.
 class Keeper final {
   public:
-    Keeper(Gate& gate, std::filesystem::path program, int monitor_socket)
-        : gate_{gate}, program_{std::move(program)} {
+    Keeper(Gates& gates, std::filesystem::path program, int monitor_socket)
+        : gates_{gates}, program_{std::move(program)} {
         std::promise<std::string> started;
         auto result = started.get_future();
         thread_ = std::thread{[this, monitor_socket, started = std::move(started)]() mutable {
@@ -75,10 +78,10 @@ class Keeper final {
     // Once the turn is gone.
     [[nodiscard]] EnclaveLoss loss() const {
         const std::lock_guard lock{mutex_};
-        if (gate_.fault_signal != 0)
+        if (gates_.fault_signal != 0)
             return {.cause = EnclaveLoss::Cause::fault,
-                    .signal = static_cast<int>(gate_.fault_signal),
-                    .offset = gate_.fault_offset};
+                    .signal = static_cast<int>(gates_.fault_signal),
+                    .offset = gates_.fault_offset};
         if (killed_ || ended_.si_code == CLD_KILLED || ended_.si_code == CLD_DUMPED)
             return {.cause = EnclaveLoss::Cause::killed,
                     .signal = killed_ ? SIGKILL : ended_.si_status};
@@ -142,11 +145,13 @@ class Keeper final {
         ended_ = ended;
         pid_descriptor_ = Descriptor{};
         ::waitid(P_PID, static_cast<id_t>(pid), &ended, WEXITED);
-        gate_.turn.store(Turn::gone);
-        wake(gate_.turn);
+        for (Gate& gate : gates_.threads) {
+            gate.turn.store(Turn::gone);
+            wake(gate.turn);
+        }
     }
 
-    Gate& gate_;
+    Gates& gates_;
     std::filesystem::path program_;
     std::string error_;
     mutable std::mutex mutex_;
@@ -163,7 +168,7 @@ class SoftEnclave final : public Enclave {
         keeper_.reset();  // first: nobody uses the memory any more
         for (const SharedMemory& memory : shared_)
             ::munmap(memory.host.data(), memory.host.size());
-        if (gate_ != nullptr) ::munmap(gate_, sizeof(Gate));
+        if (gates_ != nullptr) ::munmap(gates_, sizeof(Gates));
     }
 
     std::expected<void, std::string> load(const LoadRequest& request);
@@ -180,17 +185,54 @@ class SoftEnclave final : public Enclave {
     [[nodiscard]] bool send(const SetupRequest& request, std::span<const int> descriptors) const;
     [[nodiscard]] std::expected<SetupReply, std::string> ask(
         const SetupRequest& request, std::span<const int> descriptors) const;
+    // One of the enclave's threads, while a call of ours is in it.
+    class Thread;
     [[nodiscard]] bool start();
-    [[nodiscard]] bool cross(std::uint64_t rdi, std::uint64_t rsi);
+    [[nodiscard]] std::expected<wire::EnclaveResult, EnclaveLoss> run_on(Gate& gate,
+                                                                         Patience& patience,
+                                                                         wire::EcallNumber number,
+                                                                         std::uint64_t argument,
+                                                                         OcallHandler& handler);
 
     Descriptor socket_;
-    Gate* gate_ = nullptr;
+    Gates* gates_ = nullptr;
     std::unique_ptr<Keeper> keeper_;
     std::vector<SharedMemory> shared_;
     EnclaveIdentity identity_{};
     std::string protection_;
+    std::size_t thread_count_ = 0;
+    std::mutex mutex_;  // of what follows
+    std::condition_variable thread_is_free_;
+    std::vector<std::size_t> free_threads_;
+    std::array<Patience, kMaxThreads> patience_;
     bool started_ = false;
-    bool dead_ = false;
+    std::atomic<bool> dead_ = false;
+};
+
+// Waits until one is free.
+class SoftEnclave::Thread final {
+  public:
+    explicit Thread(SoftEnclave& enclave) : enclave_{enclave} {
+        std::unique_lock lock{enclave.mutex_};
+        enclave.thread_is_free_.wait(lock, [&] { return !enclave.free_threads_.empty(); });
+        number_ = enclave.free_threads_.back();
+        enclave.free_threads_.pop_back();
+    }
+    ~Thread() {
+        {
+            const std::lock_guard lock{enclave_.mutex_};
+            enclave_.free_threads_.push_back(number_);
+        }
+        enclave_.thread_is_free_.notify_one();
+    }
+    Thread(const Thread&) = delete;
+    Thread& operator=(const Thread&) = delete;
+    [[nodiscard]] Gate& gate() const { return enclave_.gates_->threads[number_]; }
+    [[nodiscard]] Patience& patience() const { return enclave_.patience_[number_]; }
+
+  private:
+    SoftEnclave& enclave_;
+    std::size_t number_ = 0;
 };
 
 std::expected<void, std::string> SoftEnclave::load(const LoadRequest& request) {
@@ -209,12 +251,14 @@ std::expected<void, std::string> SoftEnclave::load(const LoadRequest& request) {
             std::filesystem::read_symlink("/proc/self/exe").parent_path() / "sgm-soft-monitor";
 
     const Descriptor gate{::memfd_create("sgm-gate", MFD_CLOEXEC)};
-    if (gate.get() < 0 || ::ftruncate(gate.get(), sizeof(Gate)) != 0)
+    if (gate.get() < 0 || ::ftruncate(gate.get(), sizeof(Gates)) != 0)
         return std::unexpected(system_error("no shared memory"));
-    void* memory = ::mmap(nullptr, sizeof(Gate), PROT_READ | PROT_WRITE, MAP_SHARED, gate.get(), 0);
+    void* memory =
+        ::mmap(nullptr, sizeof(Gates), PROT_READ | PROT_WRITE, MAP_SHARED, gate.get(), 0);
     if (memory == MAP_FAILED) return std::unexpected(system_error("no shared memory"));
-    gate_ = static_cast<Gate*>(memory);
-    gate_->turn.store(Turn::enclave);
+    gates_ = static_cast<Gates*>(memory);
+    for (Gate& thread : gates_->threads)
+        thread.turn.store(Turn::enclave);
 
     std::array<int, 2> sockets{};
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets.data()) != 0)
@@ -222,7 +266,7 @@ std::expected<void, std::string> SoftEnclave::load(const LoadRequest& request) {
     socket_ = Descriptor{sockets[0]};
     {
         const Descriptor theirs{sockets[1]};
-        keeper_ = std::make_unique<Keeper>(*gate_, monitor, theirs.get());
+        keeper_ = std::make_unique<Keeper>(*gates_, monitor, theirs.get());
         if (!keeper_->error().empty()) return std::unexpected(keeper_->error());
     }
     const std::array descriptors = {image->get(), sigstruct->get(), fuse_key->get(), gate.get()};
@@ -230,6 +274,9 @@ std::expected<void, std::string> SoftEnclave::load(const LoadRequest& request) {
     if (!reply)
         return std::unexpected(fmt::format("{}: {}", request.image.string(), reply.error()));
     identity_ = reply->identity;
+    thread_count_ = std::min<std::size_t>(reply->thread_count, kMaxThreads);
+    for (std::size_t i = thread_count_; i > 0; --i)  // the lowest is taken first
+        free_threads_.push_back(i - 1);
     protection_ = fmt::format("{}; {}", kBanner, reply->text.data());
     return {};
 }
@@ -286,50 +333,68 @@ std::expected<SharedMemory, std::string> SoftEnclave::share(int descriptor, std:
     return shared_.back();
 }
 
+// Once; whoever comes meanwhile waits.
 bool SoftEnclave::start() {
-    if (started_) return gate_->turn.load() == Turn::host;
+    const std::lock_guard lock{mutex_};
+    if (started_) return true;
     started_ = true;
-    return send({.kind = SetupKind::start, .reserved = 0, .size = 0}, {}) &&
-           await_turn(gate_->turn, Turn::enclave, gate_->host_asleep) == Turn::host;
+    if (!send({.kind = SetupKind::start, .reserved = 0, .size = 0}, {})) return false;
+    for (std::size_t thread = 0; thread < thread_count_; ++thread) {
+        Gate& gate = gates_->threads[thread];
+        if (await_turn(gate.turn, Turn::enclave, gate.host_asleep, patience_[thread]) != Turn::host)
+            return false;
+    }
+    return true;
 }
 
 // Into the enclave and out again. False when it is gone.
-bool SoftEnclave::cross(std::uint64_t rdi, std::uint64_t rsi) {
-    gate_->rdi = rdi;
-    gate_->rsi = rsi;
-    gate_->rdx = 0;
+bool cross(Gate& gate, Patience& patience, std::uint64_t rdi, std::uint64_t rsi) {
+    gate.rdi = rdi;
+    gate.rsi = rsi;
+    gate.rdx = 0;
     // The keeper may have said `gone` in the meantime: that word must stay.
     Turn mine = Turn::host;
-    if (!gate_->turn.compare_exchange_strong(mine, Turn::enclave)) return false;
-    if (gate_->enclave_asleep.load() != 0) wake(gate_->turn);
-    return await_turn(gate_->turn, Turn::enclave, gate_->host_asleep) == Turn::host;
+    if (!gate.turn.compare_exchange_strong(mine, Turn::enclave)) return false;
+    if (gate.enclave_asleep.load() != 0) wake(gate.turn);
+    return await_turn(gate.turn, Turn::enclave, gate.host_asleep, patience) == Turn::host;
 }
 
 std::expected<wire::EnclaveResult, EnclaveLoss> SoftEnclave::run(wire::EcallNumber number,
                                                                  std::uint64_t argument,
                                                                  OcallHandler& handler) {
     if (dead_) return std::unexpected(EnclaveLoss{.cause = EnclaveLoss::Cause::not_loaded});
+    if (!start()) {
+        dead_ = true;
+        return std::unexpected(keeper_->loss());
+    }
+    const Thread thread{*this};
+    return run_on(thread.gate(), thread.patience(), number, argument, handler);
+}
+
+std::expected<wire::EnclaveResult, EnclaveLoss> SoftEnclave::run_on(Gate& gate, Patience& patience,
+                                                                    wire::EcallNumber number,
+                                                                    std::uint64_t argument,
+                                                                    OcallHandler& handler) {
     const auto lost = [this](const EnclaveLoss& loss) {
         dead_ = true;
         return std::unexpected(loss);
     };
-    if (!start()) return lost(keeper_->loss());
     std::uint64_t rdi = static_cast<std::uint64_t>(number);
     std::uint64_t rsi = argument;
     for (;;) {
-        if (!cross(rdi, rsi)) return lost(keeper_->loss());
-        switch (wire::ExitReason{gate_->rdi}) {
+        if (!cross(gate, patience, rdi, rsi)) return lost(keeper_->loss());
+        switch (wire::ExitReason{gate.rdi}) {
             case wire::ExitReason::ocall: {
-                wire::OcallFrame* frame = frame_at(shared_, gate_->rdx);
+                wire::OcallFrame* frame = frame_at(shared_, gate.rdx);
                 if (frame == nullptr) break;
                 handler.on_ocall(*frame);
                 rdi = wire::kReturnFromOcall;
                 rsi = 0;
                 continue;
             }
-            case wire::ExitReason::ecall_done: return wire::EnclaveResult{gate_->rsi};
+            case wire::ExitReason::ecall_done: return wire::EnclaveResult{gate.rsi};
             case wire::ExitReason::abort: {
-                const wire::EnclaveResult reason{gate_->rsi};
+                const wire::EnclaveResult reason{gate.rsi};
                 dead_ = true;
                 keeper_->kill();
                 return reason;
