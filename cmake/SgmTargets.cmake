@@ -24,6 +24,15 @@ set(SGM_ENCLAVE_FLAGS ${SGM_TRUSTED_FLAGS} -O2 -ffreestanding -fPIE -fno-stack-p
     -fcf-protection=none -fno-tree-loop-distribute-patterns -march=x86-64-v3 -maes -mpclmul
     -ffunction-sections -fdata-sections -U_FORTIFY_SOURCE)
 
+# Against load value injection (Intel, "Deep Dive: Load Value Injection", 2020), for CPUs that have
+# it: a fence after every load and before every indirect branch and return, as gcc's assembler
+# makes them. Another MRENCLAVE, and several times slower: see bench/README.md.
+option(SGM_LVI_HARDENING "Compile enclaves with fences against load value injection" OFF)
+if(SGM_LVI_HARDENING)
+  set(SGM_LVI_FLAGS -Wa,-mlfence-after-load=yes,-mlfence-before-indirect-branch=all,-mlfence-before-ret=shl)
+  list(APPEND SGM_ENCLAVE_FLAGS ${SGM_LVI_FLAGS})
+endif()
+
 # What Xen compiles with: no vector registers anywhere in the hypervisor core.
 set(SGM_XEN_FLAGS ${SGM_TRUSTED_FLAGS} -O2 -ffreestanding -fno-stack-protector
     -fno-threadsafe-statics -mno-red-zone -mno-sse -mno-mmx -msoft-float -fvisibility=hidden)

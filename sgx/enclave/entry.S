@@ -6,6 +6,15 @@
 # rdi = wire::EcallNumber or kReturnFromOcall, rsi = argument. On EEXIT: rdi = wire::ExitReason,
 # rsi = ECALL result, OCALL number or abort reason, rdx = OcallFrame. rsp and rbp are the host's
 # again, as the kernel's vDSO wants.
+#
+# What an entry must not forget (J. Van Bulck et al., "A Tale of Two Worlds", CCS 2019, collects how
+# runtimes forgot it), and where it is done:
+#   DF clear before any string instruction      cld, first of all (CVE-2019-14565)
+#   AC, TF, NT, IOPL clear                       popfq from our own stack
+#   x87 control word, MXCSR, vector registers    XRSTOR on entry (CVE-2020-0561) and on exit
+#   own stack before anything is pushed          rsp from rbx, the TCS that the CPU gives
+#   ECALL number and thread state checked        kState; sgm_enclave_ecall; a fence behind each check
+#   no register carries a secret out             .Lscrub; no red zone (-mno-red-zone)
 
 # The thread page, to which FS and GS point; measured as zeros. Code with stack protector (the
 # static libraries of the distribution) reads its canary at %fs:0x28.
@@ -62,6 +71,8 @@ enclave_entry:
     # One thread left for good: what it left behind is nothing that another could go on with.
     cmpq $0, enclave_dead(%rip)
     jne .Lalready_running
+    # Nobody goes on speculatively whom the checks above have refused.
+    lfence
     movq $kRunning, %gs:kState
     remember_host
     leaq kStackTopFromTcs(%rbx), %rsp
@@ -120,6 +131,7 @@ enclave_entry:
     jne .Lno_ocall
     cmpq $0, enclave_dead(%rip)
     jne .Lno_ocall
+    lfence
     movq $kRunning, %gs:kState
     remember_host
     movq %gs:kOcallRsp, %rsp

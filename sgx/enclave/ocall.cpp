@@ -82,6 +82,7 @@ std::expected<std::size_t, OcallError> receive(wire::Peer peer, std::uint64_t wa
     const wire::OcallFrame reply = leave(request);
     if (const auto result = outcome(reply); !result) return std::unexpected(result.error());
     if (reply.size > request.size) return std::unexpected(OcallError::too_large);
+    speculation_barrier();
     const auto size = static_cast<std::size_t>(reply.size);
     channel->buffer.copy_in(0, into.first(size));
     return size;

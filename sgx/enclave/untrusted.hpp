@@ -13,6 +13,13 @@ namespace sgm::enclave {
 // Whether [address, address + size) lies wholly outside the enclave, without wrapping around.
 [[nodiscard]] bool wholly_outside(std::uint64_t address, std::uint64_t size);
 
+// Stands behind every check of a value that the host chose, before the value is used: no load runs
+// ahead of the check with a value that it would refuse (Spectre v1; Intel, "Managed Runtime
+// Speculative Execution Side Channel Mitigations", LFENCE as a speculation barrier).
+inline void speculation_barrier() {
+    __asm__ volatile("lfence" : : : "memory");
+}
+
 // A range of untrusted memory that has passed that test. Offsets and sizes are the caller's own
 // (never the host's unchecked ones); one that does not fit ends the enclave.
 class Outside final {

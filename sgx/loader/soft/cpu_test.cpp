@@ -130,6 +130,12 @@ TEST_F(DoorTest, hostile_flags_and_mxcsr_do_not_reach_the_program) {
     expect_scrubbed();
 }
 
+TEST_F(DoorTest, a_hostile_float_state_does_not_reach_the_program) {
+    enter(kRun, start(TestCommand::check_float_state));
+    expect_done(EnclaveResult::ok);
+    expect_scrubbed();
+}
+
 TEST_F(DoorTest, a_second_call_during_an_ocall_is_refused_and_disturbs_nothing) {
     enter(kRun, start(TestCommand::mark_registers));
     expect_ocall(wire::OcallNumber::wait);

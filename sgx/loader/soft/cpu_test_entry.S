@@ -24,6 +24,8 @@ sgm_test_mxcsr:
     .zero 8
 outer_mxcsr:
     .zero 8
+hostile_x87:
+    .zero 8
 
     .text
 # void sgm_test_enter(ecall rdi, argument rsi, entry rdx, thread page rcx, TCS r8, CSSA r9)
@@ -56,6 +58,12 @@ sgm_test_enter:
     # Every SIMD exception unmasked, and round towards zero.
     movl $0x6000, sgm_test_mxcsr(%rip)
     ldmxcsr sgm_test_mxcsr(%rip)
+    # x87: every exception unmasked, single precision, a full register stack.
+    .rept 8
+    fldz
+    .endr
+    movw $0x0c40, hostile_x87(%rip)
+    fldcw hostile_x87(%rip)
     # DF and AC.
     pushfq
     orq $0x40400, (%rsp)
@@ -92,6 +100,7 @@ sgm_test_enter:
     popfq
     stmxcsr sgm_test_mxcsr(%rip)
     ldmxcsr outer_mxcsr(%rip)
+    fninit
     vzeroupper
     addq $8, %rsp
     popq %r15

@@ -199,6 +199,12 @@ EnclaveResult sgm::enclave_main(const wire::StartInfo& start) {
         case TestCommand::loop:
             for (;;)
                 __asm__ volatile("pause");
+        case TestCommand::check_float_state: {
+            std::uint16_t x87 = 0;
+            std::uint32_t mxcsr = 0;
+            __asm__ volatile("fnstcw %0\n stmxcsr %1" : "=m"(x87), "=m"(mxcsr));
+            return x87 == 0x37f && mxcsr == 0x1f80 ? EnclaveResult::ok : EnclaveResult::internal;
+        }
         case TestCommand::mark_registers:
             // ymm and general registers full of a secret, then an OCALL and the end.
             __asm__ volatile(

@@ -21,7 +21,8 @@ enum class TestCommand : std::uint8_t {
     exhaust_stack,
     exhaust_heap,
     loop,
-    mark_registers,  // fills registers, makes one OCALL, ends
+    check_float_state,  // ok when x87 and MXCSR are as the ABI wants them at a function's start
+    mark_registers,     // fills registers, makes one OCALL, ends
 };
 
 struct TestRange {
