@@ -3,6 +3,7 @@
 # host (tests, tools, the hypervisor process) and once with the flags of an enclave.
 
 option(SGM_SANITIZE "Build host-side code with ASan and UBSan; enclaves are not built" OFF)
+option(SGM_FUZZ "With clang and SGM_SANITIZE: count coverage for libFuzzer, link it to fuzz/" OFF)
 
 set(CMAKE_CXX_STANDARD 23)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
@@ -41,6 +42,10 @@ set(SGM_XEN_FLAGS ${SGM_TRUSTED_FLAGS} -O2 -ffreestanding -fno-stack-protector
 if(SGM_SANITIZE)
   set(SGM_SANITIZE_FLAGS -fsanitize=address,undefined -fno-sanitize=vptr
       -fno-sanitize-recover=all -fno-omit-frame-pointer)
+endif()
+if(SGM_FUZZ)
+  list(APPEND SGM_SANITIZE_FLAGS -fsanitize=fuzzer-no-link)
+  list(REMOVE_ITEM SGM_WARNINGS -Werror)  # of two compilers' opinions gcc's is the one that counts
 endif()
 
 function(sgm_host_options target)
