@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What QEMU prints on its monitor: the memory map and the registers.
+#include <array>
+
 #include "fuzz/target.hpp"
 #include "hypervisor/qemu/memory_map.hpp"
 #include "hypervisor/qemu/registers.hpp"
@@ -36,21 +38,25 @@ EFER=0000000000000d01
 }  // namespace
 
 void run(Bytes input) {
+    static const std::array<std::vector<qemu::MemoryBlock>, 3> kBlocks{
+        {{{"m", kFileSize}}, {{"", kFileSize}}, {{"m", kFileSize}, {"n", kFileSize / 2}}}};
     Choices choices{input};
-    const std::uint8_t what = choices.byte() % 4;
+    const std::uint8_t what = choices.byte() % 5;
     const std::string_view text = text_of(choices.rest());
-    if (what == 0) {
-        static_cast<void>(qemu::parse_registers(text, 0));
-        return;
-    }
-    const auto map = qemu::parse_memory_map(text, what == 1 ? "m" : "", kFileSize);
+    if (what == 0) static_cast<void>(qemu::parse_registers(text, 0));
+    if (what == 1) static_cast<void>(qemu::ram_blocks_of(text));
+    if (what < 2) return;
+    const auto& blocks = kBlocks[what - 2u];
+    const auto map = qemu::parse_memory_map(text, blocks);
     if (!map) return;
     check(!map->empty() && map->size() <= wire::kMaxRamRanges, "ranges keep to their bound");
     std::uint64_t end = 0;
     for (const auto& range : *map) {
         check(range.size != 0 && range.start >= end, "ranges ascend");
         check(range.start + range.size > range.start, "no range wraps around");
-        check(range.offset <= kFileSize && range.size <= kFileSize - range.offset,
+        check(range.block < blocks.size(), "a range is of a block that was named");
+        const std::uint64_t size = blocks[range.block].size;
+        check(range.offset <= size && range.size <= size - range.offset,
               "a range lies in the file");
         end = range.start + range.size;
     }
@@ -58,7 +64,7 @@ void run(Bytes input) {
 
 std::vector<Octets> seeds() {
     std::vector<Octets> result;
-    for (std::uint8_t what = 0; what < 3; ++what)
+    for (std::uint8_t what = 0; what < 5; ++what)
         result.push_back(
             Recorder{}.put(what).put_bytes(octets_of(what == 0 ? kRegisters : kMap)).octets());
     return result;

@@ -86,7 +86,7 @@ def properties():
 
 def check_citations():
     """Every line of the source that README.md cites is there, word for word."""
-    cited = 0
+    cited, missing = 0, []
     for line in (HERE / "README.md").read_text().split("\n"):
         found = CITED.match(line)
         if not found:
@@ -95,9 +95,10 @@ def check_citations():
         cited += 1
         text = re.sub(r"\s+", " ", path.read_text()) if path.is_file() else ""
         if re.sub(r"\s+", " ", code) not in text:
-            raise Failed(f"README.md cites a line that {path.relative_to(ROOT)} has not: {code}")
-    if cited == 0:
-        raise Failed("README.md cites no line of the source")
+            missing.append(f"{path.relative_to(ROOT)} has not: {code}")
+    if missing or cited == 0:
+        raise Failed("README.md cites lines of the source that changed (does the model still "
+                     "say what they do?):\n  " + "\n  ".join(missing or ["none at all"]))
     return cited
 
 
