@@ -66,9 +66,11 @@ struct Gates {
     std::uint32_t fault_signal;  // set before the monitor ends because of a fault inside
 };
 
-// How often a side looks before it sleeps. It learns: a wait that ended soon makes the next one
-// look longer, up to some tens of microseconds, about what a wake-up costs; one that went to sleep
-// halves it, so that a side whose partner is always slow gives the core to others at once.
+// How often a side looks before it sleeps: some tens of microseconds, about what a wake-up costs.
+// It learns: each wait that went to sleep halves it, so that a side whose partner is always slow
+// gives the core to others at once. One that ended in time makes it whole again, and so does every
+// eighth that did not: two sides that have become impatient would otherwise wait for each other's
+// wake-ups for ever.
 class Patience final {
   public:
     // True when `ready` was, in time.
@@ -76,12 +78,12 @@ class Patience final {
     bool spin(Ready ready) {
         for (int i = 0; i < turns_; ++i) {
             if (ready()) {
-                turns_ = std::min(2 * turns_, kMost);
+                *this = {};
                 return true;
             }
             __builtin_ia32_pause();
         }
-        turns_ = std::max(turns_ / 2, kLeast);
+        turns_ = ++slept_ % 8 == 0 ? kMost : std::max(turns_ / 2, kLeast);
         return false;
     }
 
@@ -89,6 +91,7 @@ class Patience final {
     static constexpr int kLeast = 64;
     static constexpr int kMost = 2048;
     int turns_ = kMost;
+    unsigned slept_ = 0;
 };
 
 inline void wake(std::atomic<Turn>& turn) {
