@@ -8,13 +8,16 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <atomic>
+#include <optional>
 #include <thread>
 
 #include "cli/program.hpp"
 #include "cli/stop_signal.hpp"
 #include "config/file.hpp"
 #include "config/text.hpp"
+#include "host/doctor.hpp"
 #include "host/hypervisor_link.hpp"
+#include "host/lives.hpp"
 #include "host/messages.hpp"
 #include "host/ocalls.hpp"
 #include "host/settings.hpp"
@@ -104,62 +107,134 @@ std::string explain(wire::EnclaveResult result) {
     return "it left for an unknown reason";
 }
 
-Result<void> serve(const std::filesystem::path& config) {
-    const cli::StopSignal signal;
-    cli::start_log();
-    const auto settings = load_settings(config);
-    if (!settings) return std::unexpected(settings.error());
+// A REPORT becomes a quote only where this machine can sign quotes.
+class Quotes final {
+  public:
+    [[nodiscard]] static Result<Quotes> create(sgx::Platform platform, const Settings& settings) {
+        Quotes quotes;
+        if (platform != sgx::Platform::software) return quotes;
+        auto soft = sgx::soft::QuotingEnclave::load_or_create(settings.platform_directory,
+                                                              fuse_key(settings));
+        if (!soft) return std::unexpected(Error{soft.error()});
+        quotes.soft_ = std::move(*soft);
+        return quotes;
+    }
+    [[nodiscard]] static std::filesystem::path fuse_key(const Settings& settings) {
+        return settings.platform_directory / "fuse.key";
+    }
 
-    const auto hypervisor = HypervisorLink::create(settings->hypervisor_socket);
-    if (!hypervisor) return std::unexpected(Error{hypervisor.error()});
-    const auto fuse_key = settings->platform_directory / "fuse.key";
-    const auto enclave = sgx::load_enclave(settings->platform,
-                                           {settings->enclave, settings->sigstruct, fuse_key, {}});
+    [[nodiscard]] sgx::TargetInfo target_info() const {
+        return soft_ ? soft_->target_info() : sgx::TargetInfo{};
+    }
+    [[nodiscard]] Message quote(const Message& report) const {
+        if (!soft_) {
+            spdlog::warn(
+                "no quote: this version cannot ask AESM for quotes of real SGX, and the authority "
+                "accepts none yet");
+            return {};
+        }
+        auto quote = soft_->quote(report);
+        if (quote) return *quote;
+        spdlog::warn("no quote: {}", quote.error());
+        return {};
+    }
+
+  private:
+    std::optional<sgx::soft::QuotingEnclave> soft_;
+};
+
+// What outlives an enclave.
+struct Surroundings {
+    const cli::StopSignal& signal;
+    const Settings& settings;
+    sgx::Platform platform;
+    HypervisorLink& hypervisor;
+    AuthorityClient& authority;
+    OwnerRelay& owner;
+    const Quotes& quotes;
+};
+
+Result<Life> live(const Surroundings& around) {
+    const Settings& settings = around.settings;
+    const auto enclave = sgx::load_enclave(around.platform, {.image = settings.enclave,
+                                                             .sigstruct = settings.sigstruct,
+                                                             .fuse_key = Quotes::fuse_key(settings),
+                                                             .monitor = {}});
     if (!enclave) return std::unexpected(Error{enclave.error()});
-    const auto quoting =
-        sgx::soft::QuotingEnclave::load_or_create(settings->platform_directory, fuse_key);
-    if (!quoting) return std::unexpected(Error{quoting.error()});
-    const auto shared = share(**enclave, **hypervisor);
+    const auto shared = share(**enclave, around.hypervisor);
     if (!shared) return std::unexpected(shared.error());
-    write_start_info(*shared, *settings, quoting->target_info());
-
-    AuthorityClient authority{settings->authority_url};
-    OwnerRelay owner{settings->remote_url, config::uuid_text(settings->domain)};
-    Ocalls ocalls{**hypervisor,
-                  authority,
-                  owner,
-                  [&quoting](const Message& report) -> Message {
-                      auto quote = quoting->quote(report);
-                      if (quote) return *quote;
-                      spdlog::warn("no quote: {}", quote.error());
-                      return {};
-                  },
+    write_start_info(*shared, settings, around.quotes.target_info());
+    Ocalls ocalls{around.hypervisor,
+                  around.authority,
+                  around.owner,
+                  [&around](const Message& report) { return around.quotes.quote(report); },
                   [](std::string_view line) { spdlog::info("enclave: {}", line); },
                   shared->area.host.subspan(kBuffer)};
-
     spdlog::warn("{}", (*enclave)->protection());
     cli::announce_ready(fmt::format("enclave MRENCLAVE {} for domain {}",
                                     config::to_hex((*enclave)->identity().mrenclave),
-                                    config::uuid_text(settings->domain)));
-    const Stopper stopper{signal, ocalls, **enclave};
-    const auto result =
+                                    config::uuid_text(settings.domain)));
+    const Stopper stopper{around.signal, ocalls, **enclave};
+    const auto end =
         (*enclave)->run(wire::EcallNumber::run, shared->area.enclave_address + kStartInfo, ocalls);
-    if (!result) return std::unexpected(Error{sgx::text(result.error())});
+    return Life{.end = end, .did_something = ocalls.served_any()};
+}
+
+Result<void> serve(const std::filesystem::path& config, const std::string& sgx) {
+    const cli::StopSignal signal;
+    cli::start_log();
+    auto settings = load_settings(config);
+    if (!settings) return std::unexpected(settings.error());
+    if (!sgx.empty()) {
+        const auto platform = sgx::parse_platform(sgx);
+        if (!platform) return std::unexpected(Error{"--sgx: " + platform.error()});
+        settings->platform = *platform;
+    }
+    const auto choice =
+        sgx::choose_platform(settings->platform, settings->allow_software_sgx, sgx::check_device());
+    if (!choice) return std::unexpected(Error{choice.error()});
+    spdlog::info("{}", choice->reason);
+
+    const auto hypervisor = HypervisorLink::create(settings->hypervisor_socket);
+    if (!hypervisor) return std::unexpected(Error{hypervisor.error()});
+    const auto quotes = Quotes::create(choice->platform, *settings);
+    if (!quotes) return std::unexpected(quotes.error());
+    AuthorityClient authority{settings->authority_url};
+    OwnerRelay owner{settings->remote_url, config::uuid_text(settings->domain)};
+    const Surroundings around{.signal = signal,
+                              .settings = *settings,
+                              .platform = choice->platform,
+                              .hypervisor = **hypervisor,
+                              .authority = authority,
+                              .owner = owner,
+                              .quotes = *quotes};
+    const auto result = live_until_the_end([&around] { return live(around); },
+                                           [](std::string_view line) { spdlog::warn("{}", line); });
+    if (!result) return std::unexpected(result.error());
     if (*result == wire::EnclaveResult::ok || *result == wire::EnclaveResult::stopped) return {};
     return std::unexpected(Error{"the enclave ended: " + explain(*result)});
+}
+
+Result<void> doctor(bool json) {
+    const Diagnosis diagnosis = diagnose(*this_machine());
+    fmt::print("{}", render(diagnosis, json ? cli::Format::json : cli::Format::text));
+    if (diagnosis.platform) return {};
+    return std::unexpected(Error{diagnosis.reason});
 }
 
 Result<void> init(const std::filesystem::path& directory, const InitialSettings& initial) {
     const auto settings = write_settings(directory, initial);
     if (!settings) return std::unexpected(settings.error());
+    fmt::print("wrote {}\n", settings->string());
+    if (!initial.allow_software_sgx) return {};
     const auto platform = directory / "platform";
     if (const auto made = config::make_directory(platform); !made) {
         return std::unexpected(made.error());
     }
     const auto quoting = sgx::soft::QuotingEnclave::load_or_create(platform, platform / "fuse.key");
     if (!quoting) return std::unexpected(Error{quoting.error()});
-    fmt::print("wrote {}\n{}\nsoftware SGX root for the authority's policy: {}\n",
-               settings->string(), cli::kSoftwareSgxBanner, (platform / "root.pem").string());
+    fmt::print("{}\nsoftware SGX root for the authority's policy: {}\n", cli::kSoftwareSgxBanner,
+               (platform / "root.pem").string());
     return {};
 }
 
@@ -192,10 +267,20 @@ int main(int argc, char** argv) {
         ->capture_default_str();
     init_command.add_option("--remote-url", initial.remote_url, "The VM's owner")
         ->capture_default_str();
+    init_command.add_flag("--allow-software-sgx", initial.allow_software_sgx,
+                          "For trials: run where there is no real SGX");
 
     std::string config;
+    std::string sgx;
     auto& run_command =
-        program.command("run", "Run the IDS until SIGTERM", [&] { return serve(config); });
+        program.command("run", "Run the IDS until SIGTERM", [&] { return serve(config, sgx); });
     run_command.add_option("--config", config, "host.toml")->required();
+    run_command.add_option("--sgx", sgx, "auto, device or soft, instead of what host.toml says");
+
+    bool json = false;
+    program
+        .command("doctor", "Explain this machine: SGX, kernel, permissions",
+                 [&] { return doctor(json); })
+        .add_flag("--json", json, "For programs");
     return program.run(argc, argv);
 }

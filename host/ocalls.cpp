@@ -74,6 +74,7 @@ wire::OcallResult Ocalls::receive(wire::Peer peer, wire::OcallFrame& frame) {
 }
 
 void Ocalls::on_ocall(wire::OcallFrame& frame) {
+    served_any_ = true;
     wire::OcallResult result = wire::OcallResult::stop;
     if (!stopping_) {
         switch (frame.number) {

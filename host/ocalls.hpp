@@ -25,6 +25,9 @@ class Ocalls final : public sgx::OcallHandler {
 
     void on_ocall(wire::OcallFrame& frame) override;
 
+    // Whether the enclave has ever asked for anything.
+    [[nodiscard]] bool served_any() const { return served_any_; }
+
     // From another thread: every OCALL from now on answers `stop`.
     void stop();
 
@@ -40,6 +43,7 @@ class Ocalls final : public sgx::OcallHandler {
     MutableBytes buffer_;
     std::map<wire::Peer, Message> replies_;  // the last one of quoting and authority
     std::string hypervisor_trouble_;         // last said, so that a retry loop does not flood
+    bool served_any_ = false;
     std::atomic<bool> stopping_{false};
 };
 

@@ -34,6 +34,7 @@ config::Result<Settings> load_settings(const std::filesystem::path& path) {
     } else {
         root.refuse("sgx", platform.error());
     }
+    settings.allow_software_sgx = root.boolean("allow_software_sgx", false);
     settings.enclave = root.path("enclave");
     settings.sigstruct = root.path("sigstruct");
     settings.platform_directory = root.path("platform_directory", "platform");
@@ -60,10 +61,14 @@ config::Result<std::filesystem::path> write_settings(const std::filesystem::path
 # The VM to watch. The authority must have enrolled it.
 domain = {}
 
-# soft: SOFTWARE SGX, no protection from this host's root. auto: real SGX where it can be used, else
-# soft; this version cannot use real SGX yet, so auto is soft. device: real SGX or nothing, which this
-# version refuses. What it became is said at every start.
+# device: real SGX or nothing. soft: SOFTWARE SGX, no protection from this host's root. auto: real SGX
+# where it can be used, else soft where that is allowed. What it became, and why, is said at every
+# start; `sgmonitor host doctor` explains this machine.
 sgx = "auto"
+
+# For trials only: with false, a machine without real SGX is an error. The authority, the hypervisor
+# and the owner each decide for themselves whether they believe software SGX.
+allow_software_sgx = {}
 
 # The signed enclave, as `sgmonitor enclave sign` wrote it.
 enclave = {}
@@ -83,7 +88,8 @@ remote_url = {}
 # decides when a missing beat is an alarm.
 interval_ms = 1000
 )",
-        config::toml_string(initial.domain), config::toml_string(initial.enclave),
+        config::toml_string(initial.domain), initial.allow_software_sgx,
+        config::toml_string(initial.enclave),
         config::toml_string(
             std::filesystem::path{initial.enclave}.replace_extension(".sig").string()),
         config::toml_string(initial.hypervisor_socket), config::toml_string(initial.authority_url),

@@ -15,6 +15,7 @@ namespace sgm::host {
 struct Settings {
     wire::Uuid domain;                         // the VM to watch
     sgx::Platform platform;                    // auto, device, soft
+    bool allow_software_sgx;                   // false: production, real SGX or nothing
     std::filesystem::path enclave;             // signed image
     std::filesystem::path sigstruct;           // its SIGSTRUCT
     std::filesystem::path platform_directory;  // software SGX: fuse key and quoting certificates
@@ -33,6 +34,7 @@ struct InitialSettings {
     std::string hypervisor_socket;
     std::string authority_url;
     std::string remote_url;
+    bool allow_software_sgx = false;
 };
 [[nodiscard]] config::Result<std::filesystem::path> write_settings(
     const std::filesystem::path& directory, const InitialSettings& initial);

@@ -36,6 +36,7 @@ TEST_F(HostSettings, what_init_writes_is_read_back) {
     const auto settings = load_settings(*written_);
     ASSERT_TRUE(settings) << settings.error().sentence;
     EXPECT_EQ(settings->platform, sgx::Platform::automatic);
+    EXPECT_FALSE(settings->allow_software_sgx) << "production is what nobody has to ask for";
     EXPECT_EQ(settings->enclave, directory_ / kInitial.enclave);
     EXPECT_EQ(settings->sigstruct, directory_ / "ids \"new\".sig");
     EXPECT_EQ(settings->remote_url, kInitial.remote_url);

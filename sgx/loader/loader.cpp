@@ -86,10 +86,37 @@ std::expected<Platform, std::string> parse_platform(std::string_view name) {
     return std::unexpected(fmt::format("`{}` is no SGX platform: auto, device or soft", name));
 }
 
+std::expected<void, std::string> check_device() {
+    return device::check_device(device::linux_driver());
+}
+
+std::expected<PlatformChoice, std::string> choose_platform(
+    Platform wanted, bool allow_software, const std::expected<void, std::string>& device) {
+    if (wanted != Platform::software && device)
+        return PlatformChoice{Platform::device,
+                              "real SGX: the kernel's driver and the vDSO's way in are there"};
+    if (wanted == Platform::device) return std::unexpected(device.error());
+    const std::string why = device ? "" : fmt::format("no real SGX here: {}. ", device.error());
+    if (!allow_software)
+        return std::unexpected(
+            why +
+            (wanted == Platform::software ? "Software SGX was asked for, and" : "Software SGX") +
+            " is not allowed on this host: production runs on real SGX; for a trial set "
+            "allow_software_sgx = true here, at the authority, the hypervisor and the owner");
+    if (wanted == Platform::software)
+        return PlatformChoice{Platform::software, "software SGX was asked for"};
+    return PlatformChoice{Platform::software,
+                          "auto became software SGX, " + why.substr(0, why.size() - 2)};
+}
+
 std::expected<std::unique_ptr<Enclave>, std::string> load_enclave(Platform platform,
                                                                   const LoadRequest& request) {
-    if (platform == Platform::device) return device::load_device_enclave(request);
-    return soft::load_soft_enclave(request);
+    switch (platform) {
+        case Platform::device: return device::load_device_enclave(request, device::linux_driver());
+        case Platform::software: return soft::load_soft_enclave(request);
+        case Platform::automatic: break;
+    }
+    return std::unexpected("the platform `auto` is to be decided before an enclave is loaded");
 }
 
 }  // namespace sgm::sgx

@@ -102,12 +102,25 @@ class Enclave {
 };
 
 enum class Platform {
-    automatic,  // the device where there is one that works, else software
+    automatic,  // the device where there is one that works, else software where it is allowed
     device,     // the kernel's /dev/sgx_enclave
     software,   // a process of its own; no protection from this host's root
 };
 // "auto", "device", "soft".
 [[nodiscard]] std::expected<Platform, std::string> parse_platform(std::string_view name);
+
+// Whether this machine can run enclaves on real SGX; the error is one sentence that says what is
+// missing and what to do.
+[[nodiscard]] std::expected<void, std::string> check_device();
+
+// What `wanted` becomes: device or software, and one sentence for the operator that says why.
+// Software only where it is allowed; the error says what is missing and what to do.
+struct PlatformChoice {
+    Platform platform;
+    std::string reason;
+};
+[[nodiscard]] std::expected<PlatformChoice, std::string> choose_platform(
+    Platform wanted, bool allow_software, const std::expected<void, std::string>& device);
 
 struct LoadRequest {
     std::filesystem::path image;      // signed ELF
@@ -118,7 +131,8 @@ struct LoadRequest {
     std::filesystem::path monitor;
 };
 
-// The error is one sentence for the operator.
+// `platform`: as choose_platform() decided, not automatic. The error is one sentence for the
+// operator.
 [[nodiscard]] std::expected<std::unique_ptr<Enclave>, std::string> load_enclave(
     Platform platform, const LoadRequest& request);
 

@@ -91,7 +91,7 @@ class BadInput(unittest.TestCase):
         """A host that has a sound enclave."""
         directory = self.directory / "host"
         run("sgmonitord", "init", "--dir", directory, "--domain", DOMAIN,
-            "--enclave", directory / "ids.elf",
+            "--enclave", directory / "ids.elf", "--allow-software-sgx",
             "--hypervisor-socket", self.directory / "nobody")  # fmt: skip
         run("sgmonitor-enclave", "sign", "--enclave", program("ids.elf"),
             "--authority-key", self.authority() / "authority.pub",

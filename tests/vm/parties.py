@@ -138,6 +138,7 @@ class Parties:
             "--enclave", directory / "ids.elf", "--hypervisor-socket", self.path("ring"),
             "--authority-url", f"http://127.0.0.1:{self.ports['authority_relay']}",
             "--remote-url", f"http://127.0.0.1:{self.ports['remote_relay']}",
+            "--allow-software-sgx",
         )  # fmt: skip
         signed = run(
             "sgmonitor-enclave", "sign", "--enclave", program("ids.elf"), "--json",

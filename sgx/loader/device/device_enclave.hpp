@@ -8,11 +8,11 @@ namespace sgm::sgx::device {
 
 // Whether enclaves can be loaded here: the driver opens and the vDSO has the way in. The error is
 // one sentence that says what is missing and what to do.
-[[nodiscard]] std::expected<void, std::string> check_device(Driver& driver = linux_driver());
+[[nodiscard]] std::expected<void, std::string> check_device(Driver& driver);
 
 // What load_enclave() gives for Platform::device. run() may be called from as many threads at once
 // as the enclave has TCS.
 [[nodiscard]] std::expected<std::unique_ptr<Enclave>, std::string> load_device_enclave(
-    const LoadRequest& request, Driver& driver = linux_driver());
+    const LoadRequest& request, Driver& driver);
 
 }  // namespace sgm::sgx::device

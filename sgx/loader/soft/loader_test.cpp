@@ -631,5 +631,33 @@ TEST_F(LoaderTest, the_device_is_not_promised) {
     EXPECT_FALSE(parse_platform("hard").has_value());
 }
 
+TEST(ChoosePlatform, real_sgx_is_taken_wherever_it_is_there) {
+    const auto choice = choose_platform(Platform::automatic, true, {});
+    ASSERT_TRUE(choice.has_value());
+    EXPECT_EQ(choice->platform, Platform::device);
+    EXPECT_EQ(choose_platform(Platform::device, false, {})->platform, Platform::device);
+}
+
+TEST(ChoosePlatform, auto_falls_back_only_where_it_may_and_says_why) {
+    const std::expected<void, std::string> none = std::unexpected("there is no /dev/sgx_enclave");
+    const auto choice = choose_platform(Platform::automatic, true, none);
+    ASSERT_TRUE(choice.has_value());
+    EXPECT_EQ(choice->platform, Platform::software);
+    EXPECT_EQ(choice->reason,
+              "auto became software SGX, no real SGX here: there is no /dev/sgx_enclave");
+    EXPECT_EQ(choose_platform(Platform::device, true, none).error(), none.error());
+}
+
+TEST(ChoosePlatform, production_takes_no_software_and_says_what_to_do) {
+    const std::expected<void, std::string> none = std::unexpected("there is no /dev/sgx_enclave");
+    const auto fallback = choose_platform(Platform::automatic, false, none);
+    ASSERT_FALSE(fallback.has_value());
+    EXPECT_NE(fallback.error().find(none.error()), std::string::npos);
+    EXPECT_NE(fallback.error().find("allow_software_sgx = true"), std::string::npos);
+    EXPECT_FALSE(choose_platform(Platform::software, false, none).has_value());
+    EXPECT_FALSE(choose_platform(Platform::software, false, {}).has_value());
+    EXPECT_EQ(choose_platform(Platform::software, true, {})->platform, Platform::software);
+}
+
 }  // namespace
 }  // namespace sgm::sgx
