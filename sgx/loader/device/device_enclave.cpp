@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <condition_variable>
 #include <cstring>
 #include <mutex>
 #include <optional>
@@ -51,9 +52,11 @@ int signal_of(std::uint16_t vector) {
 class TcsPool final {
   public:
     explicit TcsPool(std::vector<std::uint64_t> free) : free_{std::move(free)} {}
+    // Waits for one; nullopt once the enclave is lost.
     [[nodiscard]] std::optional<std::uint64_t> take() {
-        const std::lock_guard lock{mutex_};
-        if (free_.empty()) return std::nullopt;
+        std::unique_lock lock{mutex_};
+        changed_.wait(lock, [this] { return lost_ || !free_.empty(); });
+        if (lost_) return std::nullopt;
         const std::uint64_t tcs = free_.back();
         free_.pop_back();
         return tcs;
@@ -61,11 +64,20 @@ class TcsPool final {
     void give_back(std::uint64_t tcs) {
         const std::lock_guard lock{mutex_};
         free_.push_back(tcs);
+        changed_.notify_one();
+    }
+    // For good: nobody gets one any more.
+    void lose() {
+        const std::lock_guard lock{mutex_};
+        lost_ = true;
+        changed_.notify_all();
     }
 
   private:
     std::mutex mutex_;
+    std::condition_variable changed_;
     std::vector<std::uint64_t> free_;
+    bool lost_ = false;
 };
 
 class DeviceEnclave final : public Enclave {
@@ -94,6 +106,7 @@ class DeviceEnclave final : public Enclave {
                                                         OcallHandler& handler) override;
     void kill() override {
         killed_ = true;
+        tcs_.lose();
         memory_->revoke();
     }
 
@@ -110,7 +123,6 @@ class DeviceEnclave final : public Enclave {
     std::vector<SharedMemory> shared_;
     std::atomic<bool> started_{false};
     std::atomic<bool> killed_{false};
-    std::atomic<bool> dead_{false};
 };
 
 std::expected<SharedMemory, std::string> DeviceEnclave::share(int descriptor, std::size_t size) {
@@ -145,14 +157,15 @@ EnclaveLoss DeviceEnclave::loss_of(const Exit& exit) const {
 std::expected<wire::EnclaveResult, EnclaveLoss> DeviceEnclave::run(wire::EcallNumber number,
                                                                    std::uint64_t argument,
                                                                    OcallHandler& handler) {
-    if (dead_) return std::unexpected(EnclaveLoss{.cause = EnclaveLoss::Cause::not_loaded});
     started_ = true;
     const auto tcs = tcs_.take();
-    // More threads than the enclave has: nothing happened to it.
-    if (!tcs) return wire::EnclaveResult::already_running;
+    if (!tcs)
+        return std::unexpected(
+            killed_ ? EnclaveLoss{.cause = EnclaveLoss::Cause::killed, .signal = SIGKILL}
+                    : EnclaveLoss{.cause = EnclaveLoss::Cause::not_loaded});
     auto result = run_on(*tcs, {static_cast<std::uint64_t>(number), argument, 0}, handler);
-    // A TCS with an exception in its save area is of no use to anybody.
-    if (result) tcs_.give_back(*tcs);
+    // Also after a loss: take() gives none out any more.
+    tcs_.give_back(*tcs);
     return result;
 }
 
@@ -162,7 +175,7 @@ std::expected<wire::EnclaveResult, EnclaveLoss> DeviceEnclave::run_on(std::uint6
     for (;;) {
         const Exit exit = enter(enter_function_, tcs, crossing);
         if (exit.kind != Exit::Kind::eexit) {
-            dead_ = true;
+            tcs_.lose();
             return std::unexpected(loss_of(exit));
         }
         switch (wire::ExitReason{crossing.rdi}) {
@@ -174,9 +187,9 @@ std::expected<wire::EnclaveResult, EnclaveLoss> DeviceEnclave::run_on(std::uint6
                 continue;
             }
             case wire::ExitReason::ecall_done: return wire::EnclaveResult{crossing.rsi};
-            case wire::ExitReason::abort: dead_ = true; return wire::EnclaveResult{crossing.rsi};
+            case wire::ExitReason::abort: tcs_.lose(); return wire::EnclaveResult{crossing.rsi};
         }
-        dead_ = true;
+        tcs_.lose();
         return std::unexpected(EnclaveLoss{.cause = EnclaveLoss::Cause::protocol});
     }
 }

@@ -10,8 +10,7 @@ namespace sgm::sgx::device {
 // one sentence that says what is missing and what to do.
 [[nodiscard]] std::expected<void, std::string> check_device(Driver& driver);
 
-// What load_enclave() gives for Platform::device. run() may be called from as many threads at once
-// as the enclave has TCS.
+// What load_enclave() gives for Platform::device.
 [[nodiscard]] std::expected<std::unique_ptr<Enclave>, std::string> load_device_enclave(
     const LoadRequest& request, Driver& driver);
 

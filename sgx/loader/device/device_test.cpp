@@ -6,12 +6,14 @@
 #include <signal.h>
 
 #include <atomic>
+#include <barrier>
 #include <cstring>
 #include <deque>
 #include <fstream>
 #include <functional>
 #include <iterator>
 #include <thread>
+#include <utility>
 
 #include "config/temporary_directory.hpp"
 #include "sgx/image/image.hpp"
@@ -52,10 +54,7 @@ class DeviceTest : public ::testing::Test {
     DeviceTest() { sign({}); }
 
     void sign(const SigningOptions& signing) {
-        const ImageOptions options{.heap_size = std::uint64_t{2} << 20,
-                                   .stack_size = std::uint64_t{128} << 10,
-                                   .label = "test"};
-        elf_ = prepare_image(contents_of(SGM_TEST_ENCLAVE), options).value();
+        elf_ = prepare_image(contents_of(SGM_TEST_ENCLAVE), options_).value();
         sign_fields(describe_enclave(EnclaveImage::build(elf_)->measure(), signing));
     }
     void sign_fields(const Sigstruct& fields) {
@@ -87,6 +86,9 @@ class DeviceTest : public ::testing::Test {
     }
 
     config::TemporaryDirectory directory_;
+    ImageOptions options_{.heap_size = std::uint64_t{4} << 20,
+                          .stack_size = std::uint64_t{128} << 10,
+                          .label = "test"};
     LoadRequest request_{.image = directory_ / "test.elf",
                          .sigstruct = directory_ / "test.sig",
                          .fuse_key = {},
@@ -117,8 +119,9 @@ class Host : public OcallHandler {
     }
 
     void on_ocall(wire::OcallFrame& frame) override {
-        ++ocalls;
         in_ocall();
+        was_inside = true;
+        was_inside.notify_all();
         auto result = wire::OcallResult::ok;
         if (frame.number == wire::OcallNumber::send) {
             const Bytes message = buffer_.host.first(static_cast<std::size_t>(frame.size));
@@ -139,7 +142,7 @@ class Host : public OcallHandler {
     std::function<void()> in_ocall = [] {};
     std::deque<std::vector<std::uint8_t>> to_receive;
     std::vector<std::vector<std::uint8_t>> sent;
-    int ocalls = 0;
+    std::atomic<bool> was_inside{false};
 
   private:
     Enclave& enclave_;
@@ -293,19 +296,45 @@ TEST_F(DeviceTest, memory_lost_under_a_running_thread_is_told) {
     EXPECT_EQ(result.error().cause, EnclaveLoss::Cause::memory_lost);
 }
 
-TEST_F(DeviceTest, more_threads_than_the_enclave_has_are_turned_away_and_disturb_nothing) {
+TEST_F(DeviceTest, four_threads_are_inside_at_a_time_each_on_its_own_tcs_and_a_fifth_waits) {
+    options_.thread_count = 4;
+    sign({});
     const auto enclave = load();
-    Host host{*enclave};
-    std::expected<EnclaveResult, EnclaveLoss> second = EnclaveResult::ok;
-    host.in_ocall = [&] {
-        Host other = host;
-        other.in_ocall = [] {};
-        std::thread{[&] { second = other.run(TestCommand::nothing); }}.join();
+    constexpr std::size_t kCallers = 5;
+    std::vector<std::unique_ptr<Host>> hosts;
+    for (std::size_t i = 0; i < kCallers; ++i) {
+        hosts.push_back(std::make_unique<Host>(*enclave));
+        for (std::size_t message = 0; message < 50; ++message)
+            hosts[i]->to_receive.push_back(
+                std::vector<std::uint8_t>(message * 50, static_cast<std::uint8_t>(i)));
+    }
+    const auto expected = [&](std::size_t i) {
+        return std::vector(hosts[i]->to_receive.begin(), hosts[i]->to_receive.end());
     };
-    EXPECT_EQ(host.run(TestCommand::mark_registers).value(), EnclaveResult::ok);
-    EXPECT_EQ(second.value(), EnclaveResult::already_running);
-    host.in_ocall = [] {};
-    EXPECT_EQ(host.run(TestCommand::nothing).value(), EnclaveResult::ok);
+    std::vector<std::vector<std::vector<std::uint8_t>>> messages;
+    for (std::size_t i = 0; i < kCallers; ++i)
+        messages.push_back(expected(i));
+    // The first four meet in their first OCALL: nobody leaves before all are inside.
+    std::barrier all_inside{4};
+    std::vector<std::thread> callers;
+    for (std::size_t i = 0; i < kCallers; ++i) {
+        callers.emplace_back([&, i] {
+            if (i < 4)
+                hosts[i]->in_ocall = [&, met = false]() mutable {
+                    if (!std::exchange(met, true)) all_inside.arrive_and_wait();
+                };
+            if (i == 4) hosts[0]->was_inside.wait(false);
+            auto result = hosts[i]->run(TestCommand::echo);
+            // Whoever meets the first thread on its very first steps is told to come again.
+            while (result && *result == EnclaveResult::already_running)
+                result = hosts[i]->run(TestCommand::echo);
+            EXPECT_EQ(result.value(), EnclaveResult::stopped);
+        });
+    }
+    for (std::thread& caller : callers)
+        caller.join();
+    for (std::size_t i = 0; i < kCallers; ++i)
+        EXPECT_EQ(hosts[i]->sent, messages[i]);
 }
 
 TEST_F(DeviceTest, changed_files_are_refused_with_the_field_named) {
