@@ -5,10 +5,12 @@
 
 #include <random>
 #include <string>
+#include <thread>
 
 #include "guest/linux/tasks.hpp"
 #include "guest/testing/direct_transport.hpp"
 #include "guest/testing/synthetic_kernel.hpp"
+#include "hypervisor/core/testing/hostile_guest.hpp"
 #include "wire/fixed_text.hpp"
 
 namespace sgm::guest {
@@ -409,6 +411,25 @@ TEST_F(ProcessList, random_task_memory_gives_a_list_or_an_error) {
         if (const auto rows = list(); rows) {
             EXPECT_EQ(rows->size(), 40u);
         }
+    }
+}
+
+TEST_F(ProcessList, of_memory_that_changes_while_it_is_read_is_a_list_or_an_error) {
+    hypervisor::testing::ChangingGuest guest{vm()};
+    testing::DirectTransport transport{world_.port, guest};
+    Memory memory{transport};
+    std::jthread changer{[&](const std::stop_token& stop) {
+        std::mt19937_64 random{8};
+        while (!stop.stop_requested())
+            guest.change(random);
+    }};
+    for (int round = 0; round < 20; ++round) {
+        if (const auto rows = list_processes(memory, kernel_); rows) {
+            EXPECT_LE(rows->size(), kMaxProcesses);
+        } else {
+            EXPECT_FALSE(describe(rows.error()).empty());
+        }
+        EXPECT_EQ(guest.reads_outside_ram, 0u);
     }
 }
 
