@@ -89,6 +89,7 @@ class Guest:
         append="",
         progress=lambda _line: None,
         boot_seconds=BOOT_SECONDS,
+        memory_mib=MEMORY_MIB,
     ):
         self.series = series
         self.uuid = uuid
@@ -98,6 +99,7 @@ class Guest:
         self._initramfs = initramfs or BUILD / "vm/initramfs.cpio"
         self._append = append
         self._boot_seconds = boot_seconds
+        self._memory_mib = memory_mib
 
     def __enter__(self):
         path = qemu()
@@ -176,9 +178,9 @@ class Guest:
             room = shutil.disk_usage(SHARED_MEMORY).free >> 20
         except OSError as error:
             raise Trouble(f"{SHARED_MEMORY} cannot hold the guest's RAM: {error.strerror}") from error
-        if room < MEMORY_MIB:
+        if room < self._memory_mib:
             raise Trouble(
-                f"the guest's RAM needs {MEMORY_MIB} MiB in {SHARED_MEMORY} and {room} MiB are "
+                f"the guest's RAM needs {self._memory_mib} MiB in {SHARED_MEMORY} and {room} MiB are "
                 f"free: enlarge it (mount -o remount,size=1G {SHARED_MEMORY})"
             )
 
@@ -191,9 +193,9 @@ class Guest:
             accelerator = ["-accel", "tcg,thread=single"]
         self.progress(f"booting {kernels.release(self.series)} ({self.accelerator})")
         command = [path, *accelerator, "-machine", "q35,memory-backend=ram"]
-        command += ["-m", MEMORY_MIB, "-uuid", self.uuid, "-object"]
+        command += ["-m", self._memory_mib, "-uuid", self.uuid, "-object"]
         command += [
-            f"memory-backend-file,id=ram,size={MEMORY_MIB}M,mem-path={self.ram},share=on"
+            f"memory-backend-file,id=ram,size={self._memory_mib}M,mem-path={self.ram},share=on"
         ]
         command += ["-nodefaults", "-no-reboot", "-display", "none"]
         command += ["-serial", f"file:{self.serial_log}"]
@@ -233,11 +235,13 @@ def main():
     parser.add_argument("directory", nargs="?", help="where the guest's own list is written")
     parser.add_argument("--initramfs", help="another than ours")
     parser.add_argument("--boot-seconds", type=int, default=BOOT_SECONDS)
+    parser.add_argument("--memory-mib", type=int, default=MEMORY_MIB)
     options = parser.parse_args()
     with Guest(
         options.series,
         initramfs=options.initramfs,
         boot_seconds=options.boot_seconds,
+        memory_mib=options.memory_mib,
         progress=lambda line: print(line, file=sys.stderr),
     ) as guest:
         directory = Path(options.directory or guest.directory)
