@@ -17,6 +17,8 @@ namespace {
 
 constexpr std::uint64_t kPageSize = 4096;
 constexpr std::chrono::seconds kForgetAfter{10};
+// What populated() hands out at once, so that a search may stop in between.
+constexpr std::uint64_t kStretch = 16u << 20;
 
 // The size of the pages that it is made of.
 config::Result<std::uint64_t> check_kind(int fd, const struct stat& status,
@@ -114,13 +116,33 @@ bool MemoryFile::read(std::uint64_t offset, MutableBytes out) {
     return !is_lost();
 }
 
-MemoryFile::Extent MemoryFile::populated(std::uint64_t start, std::uint64_t end) const {
-    const off_t data = ::lseek(file_.get(), static_cast<off_t>(start), SEEK_DATA);
-    if (data < 0 || static_cast<std::uint64_t>(data) >= end) return {end, 0};
-    const off_t hole = ::lseek(file_.get(), data, SEEK_HOLE);
-    const auto from = static_cast<std::uint64_t>(data);
-    const auto to = hole < 0 ? end : std::min(end, static_cast<std::uint64_t>(hole));
+MemoryFile::Extent MemoryFile::populated(std::uint64_t start, std::uint64_t end) {
+    std::uint64_t from = start;
+    if (!known_data_[start / kPageSize]) {
+        const off_t data = ::lseek(file_.get(), static_cast<off_t>(start), SEEK_DATA);
+        if (data < 0 || static_cast<std::uint64_t>(data) >= end) return {end, 0};
+        const off_t hole = ::lseek(file_.get(), data, SEEK_HOLE);
+        from = static_cast<std::uint64_t>(data);
+        const auto data_end = std::clamp(static_cast<std::uint64_t>(hole < 0 ? data + 1 : hole),
+                                         from + 1, size_);
+        std::fill(known_data_.begin() + static_cast<std::ptrdiff_t>(from / kPageSize),
+                  known_data_.begin() + static_cast<std::ptrdiff_t>((data_end - 1) / kPageSize + 1),
+                  true);
+    }
+    const std::uint64_t limit = std::min(end, (from / kStretch + 1) * kStretch);
+    std::uint64_t page = from / kPageSize + 1;
+    while (page * kPageSize < limit && known_data_[page])
+        ++page;
+    const std::uint64_t to = std::min(limit, page * kPageSize);
+    map(from, to);
     return {from, to - from};
+}
+
+// A page-table entry for each page in one go: a fault for every sixteen costs more than the look
+// that follows. A kernel before 5.14 cannot, and then they are faulted in.
+void MemoryFile::map(std::uint64_t from, std::uint64_t to) {
+    const std::uint64_t begin = from & ~(kPageSize - 1);
+    ::madvise(const_cast<std::uint8_t*>(memory_ + begin), to - begin, MADV_POPULATE_READ);
 }
 
 bool MemoryFile::is_populated(std::uint64_t page) {

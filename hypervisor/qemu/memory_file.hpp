@@ -48,13 +48,15 @@ class MemoryFile final {
         std::uint64_t start;
         std::uint64_t size;  // 0: none
     };
-    // The first data at or after `start`, clipped to [start, end); both lie in the file.
-    [[nodiscard]] Extent populated(std::uint64_t start, std::uint64_t end) const;
+    // The first data at or after `start`, clipped to [start, end) and to 16 MiB, ready to be read;
+    // both lie in the file. More may follow at its end.
+    [[nodiscard]] Extent populated(std::uint64_t start, std::uint64_t end);
 
   private:
     MemoryFile(Descriptor file, const std::uint8_t* memory, std::uint64_t size, BusGuard guard);
 
     [[nodiscard]] bool is_populated(std::uint64_t page);
+    void map(std::uint64_t from, std::uint64_t to);
     [[nodiscard]] std::size_t page_count() const { return (size_ + 4095) / 4096; }
 
     Descriptor file_;
