@@ -65,7 +65,17 @@ class NameDecoder final {
             const char* begin =
                 reinterpret_cast<const char*>(tables.token_table.data()) + tables.token_index[i];
             tokens_[i] = {begin, std::strlen(begin)};
+            sizes_[i] = static_cast<std::uint16_t>(tokens_[i].size());  // kMaxTokenTableSize fits
         }
+    }
+
+    // How long the decoded name is, type letter included. A tenth of the work of decoding, and
+    // enough to tell most names from the few that are looked for.
+    [[nodiscard]] std::size_t size_of(Bytes compressed) const {
+        std::size_t size = 0;
+        for (const std::uint8_t number : compressed)
+            size += sizes_[number];
+        return size;
     }
 
     // Type letter and name, valid until the next call; empty when it is longer than any symbol.
@@ -82,6 +92,7 @@ class NameDecoder final {
 
   private:
     std::array<std::string_view, kTokens> tokens_;
+    std::array<std::uint16_t, kTokens> sizes_;
     std::array<char, 1 + kMaxSymbolName> buffer_;
 };
 
@@ -184,6 +195,15 @@ constexpr std::string_view kDigitTokens{
 constexpr std::size_t kTokensBeforeDigits = '0';
 constexpr std::uint64_t kMaxImageSize = 128u << 20;
 constexpr std::size_t kMaxPatternMatches = 64;
+// What a guest that fakes tables may cost: so many blocks of names are read, and so many names
+// decoded in all of them. An honest kernel has the pattern once, and its table is tried at one
+// place in earnest; elsewhere it fails at the first marker.
+constexpr std::uint32_t kMaxBlocks = 4;
+constexpr std::uint32_t kMaxNamesTried = 4 * kMaxSymbols;
+struct SearchEffort {
+    std::uint32_t blocks_left = kMaxBlocks;
+    std::uint32_t names_left = kMaxNamesTried;
+};
 // Markers of kMaxSymbols names, and the tokens before '0'.
 constexpr std::size_t kBeforeDigits = 4 * (kMaxSymbols / kMarkerStep + 1) + kMaxTokenTableSize;
 constexpr std::size_t kAfterDigits = kMaxTokenTableSize + 8 + 2 * kTokens;
@@ -196,7 +216,8 @@ std::uint32_t u32_at(Bytes bytes, std::size_t at) {
 
 // Tries to take the token '0' at `digits` for one of the token table.
 std::expected<KallsymsTables, KallsymsError> read_tables_around(Memory& memory, AddressSpace space,
-                                                                std::uint64_t digits) {
+                                                                std::uint64_t digits,
+                                                               SearchEffort& effort) {
     const auto not_here = std::unexpected{KallsymsError::not_found};
     // A window of which every position is aligned as it is in memory.
     const std::uint64_t window_address = align_down8(digits - kBeforeDigits);
@@ -249,6 +270,8 @@ std::expected<KallsymsTables, KallsymsError> read_tables_around(Memory& memory, 
 
     // The names end before the markers; of those behind the last marker there are 1 to 256, each
     // at most 128 bytes. Their number stands 8 bytes before the first.
+    if (effort.blocks_left == 0) return not_here;
+    --effort.blocks_left;
     constexpr std::size_t kLastNames = kMarkerStep * 128 + 8;
     const std::uint64_t markers_address = window_address + markers_at;
     const std::uint64_t block_address =
@@ -265,6 +288,8 @@ std::expected<KallsymsTables, KallsymsError> read_tables_around(Memory& memory, 
             if (i % kMarkerStep == 0 &&
                 u32_at(window, markers_at + 4 * (i / kMarkerStep)) != cursor.position())
                 break;
+            if (effort.names_left == 0) return not_here;
+            --effort.names_left;
             if (!cursor.next()) break;
         }
         if (i != count || block.size() - at - cursor.position() >= 8) continue;
@@ -291,8 +316,10 @@ std::expected<KallsymsTables, KallsymsError> find_tables(Memory& memory, const V
                        .end = start + kMaxImageSize,
                        .max_matches = kMaxPatternMatches});
     if (!matches) return std::unexpected{KallsymsError::memory};
+    SearchEffort effort;
     for (const std::uint64_t match : matches->addresses) {
-        auto tables = read_tables_around(memory, info.space(), info.stext + (match - start));
+        auto tables =
+            read_tables_around(memory, info.space(), info.stext + (match - start), effort);
         if (tables) return tables;
     }
     return std::unexpected{KallsymsError::not_found};
@@ -334,6 +361,8 @@ std::expected<Kallsyms, KallsymsError> Kallsyms::create(KallsymsTables tables,
     if (!tokens_are_sound(tables)) return std::unexpected{KallsymsError::bad_names};
 
     // Where the two symbols are whose addresses are known from elsewhere.
+    constexpr std::string_view kStext{"_stext"};
+    constexpr std::string_view kInitUtsNs{"init_uts_ns"};
     std::optional<std::size_t> stext;
     std::optional<std::size_t> init_uts_ns;
     NameCursor cursor{tables.names, tables.long_names};
@@ -341,10 +370,14 @@ std::expected<Kallsyms, KallsymsError> Kallsyms::create(KallsymsTables tables,
     for (std::size_t i = 0; i < tables.offsets.size(); ++i) {
         const auto compressed = cursor.next();
         if (!compressed) return std::unexpected{KallsymsError::bad_names};
-        const std::string_view name = decoder.decode(*compressed);
-        if (name.size() < 2) return std::unexpected{KallsymsError::bad_names};
-        if (!stext && name.substr(1) == "_stext") stext = i;
-        if (!init_uts_ns && name.substr(1) == "init_uts_ns") init_uts_ns = i;
+        const std::size_t size = decoder.size_of(*compressed);
+        if (size < 2 || size > 1 + kMaxSymbolName)
+            return std::unexpected{KallsymsError::bad_names};
+        if (!stext && size == 1 + kStext.size() && decoder.decode(*compressed).substr(1) == kStext)
+            stext = i;
+        if (!init_uts_ns && size == 1 + kInitUtsNs.size() &&
+            decoder.decode(*compressed).substr(1) == kInitUtsNs)
+            init_uts_ns = i;
     }
     if (!stext || !init_uts_ns) return std::unexpected{KallsymsError::no_encoding};
     for (const auto encoding : {OffsetEncoding::absolute_percpu, OffsetEncoding::relative,
@@ -371,11 +404,16 @@ void Kallsyms::find(std::span<SymbolQuery> queries) const {
     for (SymbolQuery& query : queries)
         query.found = false;
     std::array<bool, 64> global{};
+    std::array<bool, 2 + kMaxSymbolName> wanted{};  // by size, type letter included
+    for (const SymbolQuery& query : queries)
+        if (query.name.size() <= kMaxSymbolName) wanted[1 + query.name.size()] = true;
     NameCursor cursor{tables_.names, tables_.long_names};
     NameDecoder decoder{tables_};
     for (std::size_t i = 0; i < tables_.offsets.size(); ++i) {
         const auto compressed = cursor.next();
         if (!compressed) return;
+        const std::size_t size = decoder.size_of(*compressed);
+        if (size >= wanted.size() || !wanted[size]) continue;
         const std::string_view symbol = decoder.decode(*compressed);
         if (symbol.empty()) return;
         const bool is_global = symbol.front() >= 'A' && symbol.front() <= 'Z';

@@ -27,7 +27,7 @@ class Lookup final {
     }
 
     std::uint32_t size_of(std::string_view name) {
-        const auto id = btf_.find_struct(name);
+        const auto id = find(name);
         const auto size = id ? btf_.size_of(*id) : std::unexpected{id.error()};
         if (!size) fail(size.error(), name);
         return static_cast<std::uint32_t>(size.value_or(0));
@@ -36,7 +36,7 @@ class Lookup final {
   private:
     std::expected<std::uint32_t, BtfError> try_member(std::string_view what, std::uint64_t size) {
         const std::size_t dot = what.find('.');
-        const auto id = btf_.find_struct(what.substr(0, dot));
+        const auto id = find(what.substr(0, dot));
         if (!id) return std::unexpected{id.error()};
         const auto found = btf_.member(*id, what.substr(dot + 1));
         if (!found) return std::unexpected{found.error()};
@@ -47,12 +47,23 @@ class Lookup final {
         return found->offset;
     }
 
+    // Looking through all types is the most of the work, and members of one struct come together.
+    std::expected<std::uint32_t, BtfError> find(std::string_view name) {
+        if (last_name_ != name) {
+            last_id_ = btf_.find_struct(name);
+            last_name_ = name;
+        }
+        return last_id_;
+    }
+
     void fail(BtfError error, std::string_view what) {
         if (!failure_) failure_ = LayoutError{error, what};
     }
 
     const Btf& btf_;
     std::optional<LayoutError>& failure_;
+    std::string_view last_name_;
+    std::expected<std::uint32_t, BtfError> last_id_ = std::unexpected{BtfError::not_found};
 };
 
 }  // namespace
