@@ -123,8 +123,8 @@ MemoryFile::Extent MemoryFile::populated(std::uint64_t start, std::uint64_t end)
         if (data < 0 || static_cast<std::uint64_t>(data) >= end) return {end, 0};
         const off_t hole = ::lseek(file_.get(), data, SEEK_HOLE);
         from = static_cast<std::uint64_t>(data);
-        const auto data_end = std::clamp(static_cast<std::uint64_t>(hole < 0 ? data + 1 : hole),
-                                         from + 1, size_);
+        const auto data_end =
+            std::clamp(static_cast<std::uint64_t>(hole < 0 ? data + 1 : hole), from + 1, size_);
         std::fill(known_data_.begin() + static_cast<std::ptrdiff_t>(from / kPageSize),
                   known_data_.begin() + static_cast<std::ptrdiff_t>((data_end - 1) / kPageSize + 1),
                   true);

@@ -92,6 +92,21 @@ TEST_F(MemoryFileTest, populated_extents_are_those_that_were_written) {
     EXPECT_EQ(file->populated(kMiB + 2 * kPage, kSize - kPage).size, 0u);
 }
 
+TEST_F(MemoryFileTest, stretches_of_populated_memory_leave_no_gap_and_allocate_nothing) {
+    put(3 * kMiB, std::string(40 * kMiB, 'x'));
+    const std::int64_t before = blocks();
+    std::uint64_t at = 3 * kMiB;
+    while (at < kSize) {
+        const auto stretch = file->populated(at, kSize);
+        if (stretch.size == 0) break;
+        EXPECT_EQ(stretch.start, at);
+        EXPECT_LE(stretch.size, 16 * kMiB);
+        at = stretch.start + stretch.size;
+    }
+    EXPECT_EQ(at, 43 * kMiB);
+    EXPECT_EQ(blocks(), before);
+}
+
 TEST_F(MemoryFileTest, random_reads_are_what_pread_gives) {
     std::mt19937_64 random{8};
     for (int i = 0; i < 200; ++i) {
