@@ -217,7 +217,7 @@ std::uint32_t u32_at(Bytes bytes, std::size_t at) {
 // Tries to take the token '0' at `digits` for one of the token table.
 std::expected<KallsymsTables, KallsymsError> read_tables_around(Memory& memory, AddressSpace space,
                                                                 std::uint64_t digits,
-                                                               SearchEffort& effort) {
+                                                                SearchEffort& effort) {
     const auto not_here = std::unexpected{KallsymsError::not_found};
     // A window of which every position is aligned as it is in memory.
     const std::uint64_t window_address = align_down8(digits - kBeforeDigits);
@@ -371,8 +371,7 @@ std::expected<Kallsyms, KallsymsError> Kallsyms::create(KallsymsTables tables,
         const auto compressed = cursor.next();
         if (!compressed) return std::unexpected{KallsymsError::bad_names};
         const std::size_t size = decoder.size_of(*compressed);
-        if (size < 2 || size > 1 + kMaxSymbolName)
-            return std::unexpected{KallsymsError::bad_names};
+        if (size < 2 || size > 1 + kMaxSymbolName) return std::unexpected{KallsymsError::bad_names};
         if (!stext && size == 1 + kStext.size() && decoder.decode(*compressed).substr(1) == kStext)
             stext = i;
         if (!init_uts_ns && size == 1 + kInitUtsNs.size() &&
