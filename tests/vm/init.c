@@ -7,6 +7,8 @@
 //     list             one JSON object a process, then `ok COUNT`
 //     start UID NAME   a process with this comm and real uid; `ok PID`
 //     stop NAME        ends every process that `start NAME` started; `ok COUNT`
+//     load cpu|fork TOKEN   a process `load-cpu` or `load-fork` that works until `stop`, and counts
+//                      what it did in a page that begins with TOKEN (16 characters); `ok PID`
 //     poweroff
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -16,10 +18,13 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/reboot.h>
@@ -276,6 +281,20 @@ static struct {
     char name[kCommSize];
 } started[kMaxStarted];
 
+// Index of a free place in `started`; -1, with an answer, when there is none.
+static int free_place(void) {
+    for (int i = 0; i < kMaxStarted; i++)
+        if (!started[i].pid) return i;
+    fputs("error too many started processes\n", commands);
+    return -1;
+}
+
+static void note_started(int place, const char* name, pid_t pid) {
+    snprintf(started[place].name, sizeof started[place].name, "%s", name);
+    started[place].pid = pid;
+    fprintf(commands, "ok %d\n", pid);
+}
+
 static void start(const char* arguments) {
     unsigned uid;
     int name_at = 0;
@@ -283,14 +302,8 @@ static void start(const char* arguments) {
         fputs("error start UID NAME\n", commands);
         return;
     }
-    for (int i = 0; i < kMaxStarted; i++) {
-        if (started[i].pid) continue;
-        snprintf(started[i].name, sizeof started[i].name, "%s", arguments + name_at);
-        started[i].pid = spawn(started[i].name, uid, 0);
-        fprintf(commands, "ok %d\n", started[i].pid);
-        return;
-    }
-    fputs("error too many started processes\n", commands);
+    const int place = free_place();
+    if (place >= 0) note_started(place, arguments + name_at, spawn(arguments + name_at, uid, 0));
 }
 
 static void stop(const char* name) {
@@ -305,6 +318,62 @@ static void stop(const char* name) {
     fprintf(commands, "ok %d\n", count);
 }
 
+// --- Work to be slowed ---------------------------------------------------------------------------
+
+// A page of its own, never moved: whoever reads the guest's memory from outside finds it by the
+// token and reads the count without asking the guest.
+struct Work {
+    char token[16];
+    _Atomic uint64_t count;
+};
+
+static void work_on_cpu(struct Work* work) {
+    uint64_t x = 88172645463325252u;
+    for (;;) {
+        for (int i = 0; i < 1000; i++) {  // xorshift64, Marsaglia 2003
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+        }
+        atomic_fetch_add(&work->count, x != 0);
+    }
+}
+
+static void work_by_forking(struct Work* work) {
+    for (;;) {
+        const pid_t child = fork();
+        if (child == 0) _exit(0);
+        if (child > 0 && waitpid(child, NULL, 0) == child) atomic_fetch_add(&work->count, 1);
+    }
+}
+
+static void load(const char* arguments) {
+    char kind[8];
+    char token[sizeof(((struct Work*)0)->token) + 1];
+    if (sscanf(arguments, "%7s %16s", kind, token) != 2 || strlen(token) != 16 ||
+        (strcmp(kind, "cpu") != 0 && strcmp(kind, "fork") != 0)) {
+        fputs("error load cpu|fork TOKEN\n", commands);
+        return;
+    }
+    const int place = free_place();
+    if (place < 0) return;
+    struct Work* const work =
+        mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_LOCKED, -1, 0);
+    if (work == MAP_FAILED) die("mmap");
+    memcpy(work->token, token, sizeof work->token);
+    char name[kCommSize];
+    snprintf(name, sizeof name, "load-%s", kind);
+    const pid_t pid = fork();
+    if (pid < 0) die("fork");
+    if (pid == 0) {
+        become(name, 0);
+        if (strcmp(kind, "cpu") == 0) work_on_cpu(work);
+        work_by_forking(work);
+    }
+    munmap(work, 4096);  // it is the child's now
+    note_started(place, name, pid);
+}
+
 static void obey(const char* line) {
     if (strcmp(line, "list") == 0)
         list();
@@ -312,6 +381,8 @@ static void obey(const char* line) {
         start(line + 6);
     else if (strncmp(line, "stop ", 5) == 0)
         stop(line + 5);
+    else if (strncmp(line, "load ", 5) == 0)
+        load(line + 5);
     else if (strcmp(line, "poweroff") == 0)
         reboot(RB_POWER_OFF);
     else
