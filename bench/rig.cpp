@@ -151,6 +151,28 @@ void spend_cycles(std::uint64_t cycles) {
         _mm_pause();
 }
 
+Message approve(Bytes evidence, const crypto::SigningKeyPair& authority,
+                const wire::OwnerKeys& owner) {
+    const auto header = Reader{evidence}.take<wire::EvidenceHeader>();
+    if (!header) return {};
+    wire::SignedAttestationResult word{};
+    word.result.label = wire::kAttestationLabel;
+    word.result.registration_nonce = header->binding.registration_nonce;
+    word.result.binding_digest = crypto::sha256(bytes_of(header->binding));
+    word.result.domain = header->binding.domain;
+    word.result.hypervisor_key_id = header->hypervisor_key_id;
+    word.result.owner = owner;
+    word.result.ids = header->binding.ids;
+    word.result.flags = wire::kAttestedSoftwareSgx;
+    word.result.lifetime_seconds = 3600;
+    word.signature = authority.sign({bytes_of(word.result)});
+    Message reply(sizeof(wire::AuthorityReply) + sizeof word);
+    Writer writer{reply};
+    writer.put(wire::AuthorityReply{.accepted = 1, .reserved = 0, .reason = {}});
+    writer.put(word);
+    return reply;
+}
+
 // ---------------------------------------------------------------------------------------------
 
 Result<std::unique_ptr<Rig>> Rig::start(Sealing sealing, const GuestRam& ram,
@@ -291,6 +313,7 @@ std::uint64_t Rig::write_start_info(std::uint32_t interval_ms) {
 
 Result<void> Rig::start_enclave() {
     const std::uint64_t start = write_start_info(1000);
+    const std::uint64_t began = now_ns();
     thread_ = std::thread{[this, start] {
         const auto result = enclave_->run(wire::EcallNumber::run, start, *this);
         const std::lock_guard lock{mutex_};
@@ -302,6 +325,7 @@ Result<void> Rig::start_enclave() {
     if (!changed_.wait_for(lock, kPatience, [this] { return idle_ || ended_; }))
         return std::unexpected{Error{"the enclave did not attach in time: " + log_}};
     if (ended_) return std::unexpected{Error{"the enclave ended: " + log_}};
+    start_ns_ = static_cast<double>(now_ns() - began);
     return {};
 }
 
@@ -360,7 +384,7 @@ wire::OcallResult Rig::take(wire::Peer peer, Message message) {
     switch (peer) {
         // The authority that this program plays believes any quote.
         case wire::Peer::quoting: replies_[peer] = {1}; break;
-        case wire::Peer::authority: replies_[peer] = appraise(message); break;
+        case wire::Peer::authority: replies_[peer] = approve(message, authority_, {}); break;
         case wire::Peer::log: {
             const std::lock_guard lock{mutex_};
             log_ += std::string{message.begin(), message.end()} + "\n";
@@ -408,26 +432,6 @@ std::optional<Job> Rig::next_job() {
     idle_ = false;
     if (stopping_) return std::nullopt;
     return std::exchange(job_, std::nullopt);
-}
-
-Message Rig::appraise(Bytes evidence) const {
-    const auto header = Reader{evidence}.take<wire::EvidenceHeader>();
-    if (!header) return {};
-    wire::SignedAttestationResult word{};
-    word.result.label = wire::kAttestationLabel;
-    word.result.registration_nonce = header->binding.registration_nonce;
-    word.result.binding_digest = crypto::sha256(bytes_of(header->binding));
-    word.result.domain = header->binding.domain;
-    word.result.hypervisor_key_id = header->hypervisor_key_id;
-    word.result.ids = header->binding.ids;
-    word.result.flags = wire::kAttestedSoftwareSgx;
-    word.result.lifetime_seconds = 3600;
-    word.signature = authority_.sign({bytes_of(word.result)});
-    Message reply(sizeof(wire::AuthorityReply) + sizeof word);
-    Writer writer{reply};
-    writer.put(wire::AuthorityReply{.accepted = 1, .reserved = 0, .reason = {}});
-    writer.put(word);
-    return reply;
 }
 
 }  // namespace sgm::bench

@@ -22,6 +22,7 @@
 #include "host/hypervisor_link.hpp"
 #include "hypervisor/qemu/testing/fake_qemu.hpp"
 #include "sgx/loader/loader.hpp"
+#include "wire/attestation.hpp"
 
 namespace sgm::bench {
 
@@ -56,6 +57,10 @@ struct GuestRam {
 // Spends so many cycles of the time-stamp counter: what a transition of real SGX would take.
 void spend_cycles(std::uint64_t cycles);
 
+// What an authority that believes everything answers to this evidence.
+[[nodiscard]] Message approve(Bytes evidence, const crypto::SigningKeyPair& authority,
+                              const wire::OwnerKeys& owner);
+
 enum class Sealing { sealed, unsealed };
 
 // What a job gave.
@@ -75,6 +80,9 @@ class Rig final : private sgx::OcallHandler {
         Sealing sealing, const GuestRam& ram, const std::filesystem::path& directory,
         std::uint64_t transition_cycles);
     ~Rig() override;
+
+    // From the enclave's start until it had registered and attached.
+    [[nodiscard]] double start_ns() const { return start_ns_; }
 
     [[nodiscard]] config::Result<Outcome> run(const Job& job);
     // An ECALL that returns at once, in ns. The enclave is not used any more after these.
@@ -96,7 +104,6 @@ class Rig final : private sgx::OcallHandler {
     [[nodiscard]] wire::OcallResult serve(wire::OcallFrame& frame);
     [[nodiscard]] wire::OcallResult take(wire::Peer peer, Message message);
     [[nodiscard]] wire::OcallResult give(wire::OcallFrame& frame);
-    [[nodiscard]] Message appraise(Bytes evidence) const;
     [[nodiscard]] std::optional<Job> next_job();
     void stop_enclave();
 
@@ -108,6 +115,7 @@ class Rig final : private sgx::OcallHandler {
     std::unique_ptr<sgx::Enclave> enclave_;
     sgx::SharedMemory ring_{};
     sgx::SharedMemory area_{};
+    double start_ns_ = 0;
     std::map<wire::Peer, Message> replies_;
     std::thread thread_;
     const std::atomic<bool> never_{false};
