@@ -37,6 +37,9 @@ class Core final {
     // reply, an OpHeader and its payload; 0 when `reply` has not room for kMaxReplySize bytes.
     [[nodiscard]] std::size_t sgm_op(Bytes call, MutableBytes reply);
 
+    // For who looks after the hypervisor: how many there are, and whose.
+    [[nodiscard]] std::span<const Session> sessions() const { return sessions_.all(); }
+
   private:
     [[nodiscard]] wire::Status run(wire::Command command, MutableBytes payload, Writer& out);
     [[nodiscard]] wire::Status identity(Bytes payload, Writer& out);

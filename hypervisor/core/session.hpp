@@ -49,6 +49,8 @@ class Session final {
 class SessionTable final {
   public:
     [[nodiscard]] Session* find(std::uint64_t id);
+    // Open or not.
+    [[nodiscard]] std::span<const Session> all() const { return sessions_; }
 
     // A closed session to open for `domain`. When the domain has its share, its oldest is closed
     // for it: an IDS that starts again must not be locked out by what its earlier lives left

@@ -135,7 +135,8 @@ void QemuLink::wait_for_work() {
     std::array<pollfd, 2> ready{
         {{.fd = wake_.get(), .events = POLLIN, .revents = 0},
          {.fd = qmp_ ? qmp_->descriptor() : -1, .events = POLLIN, .revents = 0}}};
-    const auto timeout = std::clamp<std::int64_t>(left.count(), 0, 60'000);
+    const bool news = qmp_ && qmp_->has_news();
+    const auto timeout = news ? 0 : std::clamp<std::int64_t>(left.count(), 0, 60'000);
     (void)::poll(ready.data(), ready.size(), static_cast<int>(timeout));
     eventfd_t count = 0;
     (void)::eventfd_read(wake_.get(), &count);

@@ -4,8 +4,6 @@
 #include <fmt/core.h>
 #include <spdlog/spdlog.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
 #include <cstring>
@@ -14,24 +12,15 @@
 #include "cli/stop_signal.hpp"
 #include "config/key_file.hpp"
 #include "config/text.hpp"
+#include "hypervisor/qemu/commands.hpp"
+#include "hypervisor/qemu/confinement.hpp"
+#include "hypervisor/qemu/control.hpp"
 #include "hypervisor/qemu/port.hpp"
 #include "hypervisor/qemu/ring_server.hpp"
 #include "hypervisor/qemu/settings.hpp"
 
 namespace sgm::qemu {
 namespace {
-
-// Before any secret is in memory: nobody but root may look into this process, nothing of it goes
-// to a core file, and nothing that it starts gains rights.
-config::Result<void> harden() {
-    const rlimit no_core{.rlim_cur = 0, .rlim_max = 0};
-    if (::prctl(PR_SET_DUMPABLE, 0) != 0 || ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-        ::setrlimit(RLIMIT_CORE, &no_core) != 0) {
-        return std::unexpected{
-            config::Error{fmt::format("cannot protect this process: {}", std::strerror(errno))}};
-    }
-    return {};
-}
 
 config::Result<std::uint64_t> first_epoch(QemuPort& port) {
     // Random, so that an epoch of an earlier start of this process never comes again by chance.
@@ -42,29 +31,39 @@ config::Result<std::uint64_t> first_epoch(QemuPort& port) {
     return epoch;
 }
 
+config::Result<std::string> attach_all(const Settings& settings, std::uint64_t epoch,
+                                       ContinueGuard& guard, QemuPort& port) {
+    std::string attached;
+    for (const DomainSettings& domain_settings : settings.domains) {
+        auto domain = std::make_unique<QemuDomain>(domain_settings, epoch, &guard);
+        if (auto result = domain->attach(); !result) return std::unexpected{result.error()};
+        attached += fmt::format("domain {}, {} MiB RAM, ", config::uuid_text(domain_settings.uuid),
+                                (domain->ram_size() + (1u << 19)) >> 20);
+        (void)port.add(std::move(domain));
+    }
+    return attached;
+}
+
 config::Result<void> run(const std::filesystem::path& config_path) {
     if (auto hard = harden(); !hard) return hard;
+    cli::start_log();
+    const cli::StopSignal stop;
+    // Before there is anything that it must not have.
+    const auto guard = ContinueGuard::start();
+    if (!guard) return std::unexpected{guard.error()};
     const auto settings = load_settings(config_path);
     if (!settings) return std::unexpected{settings.error()};
     auto key = config::load_sealing_key_pair(settings->key);
     if (!key) return std::unexpected{key.error()};
-
-    cli::start_log();
-    const cli::StopSignal stop;
     if (settings->allow_software_sgx) {
         spdlog::warn("allow_software_sgx is set: {}", cli::kSoftwareSgxBanner);
     }
     QemuPort port;
     const auto epoch = first_epoch(port);
     if (!epoch) return std::unexpected{epoch.error()};
-    std::string ready;
-    for (const DomainSettings& domain_settings : settings->domains) {
-        auto domain = std::make_unique<QemuDomain>(domain_settings, *epoch);
-        if (auto attached = domain->attach(); !attached) return attached;
-        ready += fmt::format("domain {}, {} MiB RAM, ", config::uuid_text(domain_settings.uuid),
-                             (domain->ram_size() + (1u << 19)) >> 20);
-        (void)port.add(std::move(domain));
-    }
+    const auto attached = attach_all(*settings, *epoch, **guard, port);
+    if (!attached) return std::unexpected{attached.error()};
+    if (auto dropped = become(settings->user); !dropped) return dropped;
 
     const auto core = std::make_unique<hypervisor::Core>(port, std::move(*key), settings->authority,
                                                          settings->allow_software_sgx);
@@ -75,7 +74,12 @@ config::Result<void> run(const std::filesystem::path& config_path) {
     CoreGate gate{*core, [&](wire::Status status, std::size_t size) { port.count(status, size); }};
     const auto server = RingServer::listen(settings->socket, settings->socket_mode, gate);
     if (!server) return std::unexpected{server.error()};
-    cli::announce_ready(fmt::format("{}socket {}", ready, settings->socket.string()));
+    const auto control = ControlServer::listen(
+        settings->control,
+        {.gate = gate, .port = port, .first_epoch = *epoch, .guard = guard->get()});
+    if (!control) return std::unexpected{control.error()};
+    if (auto confined = give_up_system_calls(); !confined) return confined;
+    cli::announce_ready(fmt::format("{}socket {}", *attached, settings->socket.string()));
     stop.wait();
     return {};
 }
@@ -96,6 +100,8 @@ int main(int argc, char** argv) {
     init.add_option("--socket", options.socket, "Unix socket for sgmonitord");
     init.add_flag("--allow-software-sgx", options.allow_software_sgx,
                   "Let software enclaves register: no protection from this host's root");
+    init.add_option("--user", options.user,
+                    "Whom root becomes after the start (default: who runs this)");
     init.add_option("--domain", options.domain, "UUID of the VM");
     init.add_option("--ram", options.ram, "The file behind its memory");
     init.add_option("--qmp", options.qmp, "A QMP socket of its QEMU, for this process alone");
@@ -104,5 +110,29 @@ int main(int argc, char** argv) {
     CLI::App& run =
         program.command("run", "Serve until SIGTERM or Ctrl-C", [&] { return qemu::run(config); });
     run.add_option("--config", config, "hypervisor.toml")->required();
+
+    qemu::AttachOptions attaching;
+    CLI::App& attach = program.command(
+        "attach", "Let the running process watch one VM more; as root or QEMU's user",
+        [&] { return qemu::attach(attaching); });
+    attach.add_option("--config", attaching.config, "hypervisor.toml")->required();
+    attach.add_option("--qmp", attaching.qmp, "A QMP socket of its QEMU, for SGmonitor alone")
+        ->required();
+    attach.add_option("--domain", attaching.domain, "UUID of the VM (default: QEMU's -uuid)");
+    attach.add_option("--memory", attaching.memory,
+                      "[ID=]PATH: a memory backend's file (default: found through QEMU's process)");
+    attach.add_flag("--json", attaching.json, "For programs");
+
+    qemu::DetachOptions detaching;
+    CLI::App& detach = program.command("detach", "End the watch over a VM",
+                                       [&] { return qemu::detach(detaching); });
+    detach.add_option("--config", detaching.config, "hypervisor.toml")->required();
+    detach.add_option("--domain", detaching.domain, "UUID of the VM")->required();
+
+    qemu::ListOptions listing;
+    CLI::App& list = program.command("ls", "The VMs, their sessions, what was served and refused",
+                                     [&] { return qemu::list(listing); });
+    list.add_option("--config", listing.config, "hypervisor.toml")->required();
+    list.add_flag("--json", listing.json, "For programs");
     return program.run(argc, argv);
 }

@@ -48,9 +48,10 @@ QemuDomain* QemuPort::domain(const wire::Uuid& uuid) const {
 hypervisor::Domain* QemuPort::find(const wire::Uuid& uuid) {
     const auto found = vms_.find(uuid);
     if (found == vms_.end()) return nullptr;
-    current_ = &found->second;
-    current_->domain->refresh();
-    return current_->domain.get();
+    // The first that a call asks for is the one that it is about.
+    if (current_ == nullptr) current_ = &found->second;
+    found->second.domain->refresh();
+    return found->second.domain.get();
 }
 
 }  // namespace sgm::qemu

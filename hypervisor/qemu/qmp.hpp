@@ -21,6 +21,7 @@ using Deadline = std::chrono::steady_clock::time_point;
 
 // What QEMU said on its own since the last look (qapi/run-state.json, qapi/machine.json).
 struct QmpEvents {
+    [[nodiscard]] bool operator==(const QmpEvents&) const = default;
     bool reset = false;
     std::uint32_t resumed = 0;  // how often
     bool map_changed = false;   // memory was plugged or unplugged
@@ -57,6 +58,10 @@ class Qmp final {
 
     // Events that have come, without waiting. Finds out, too, when QEMU has gone.
     [[nodiscard]] QmpEvents take_events();
+    // Something came along with the last reply; the descriptor does not tell of it.
+    [[nodiscard]] bool has_news() const {
+        return events_ != QmpEvents{} || buffer_.find('\n', searched_) != buffer_.npos;
+    }
     [[nodiscard]] bool is_open() const { return static_cast<bool>(socket_); }
     [[nodiscard]] int descriptor() const { return socket_.get(); }
     [[nodiscard]] Descriptor release() { return std::move(socket_); }

@@ -21,6 +21,7 @@
 #include <limits>
 #include <optional>
 
+#include "hypervisor/qemu/unix_socket.hpp"
 #include "wire/ring.hpp"
 #include "wire/status_text.hpp"
 
@@ -108,30 +109,14 @@ class Ring final {
 // The ring that a client hands over with its hello; nullopt: it sent something else.
 std::optional<Ring> receive_ring(int socket) {
     wire::RingHello hello{};
-    iovec part{.iov_base = &hello, .iov_len = sizeof(hello)};
-    alignas(cmsghdr) std::array<std::uint8_t, CMSG_SPACE(sizeof(int))> control{};
-    msghdr message{};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    message.msg_control = control.data();
-    // Not CMSG_SPACE: the kernel would put a second descriptor into the padding, and it would leak.
-    message.msg_controllen = CMSG_LEN(sizeof(int));
-    const ssize_t size = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_WAITALL);
-    // Further descriptors than there is room for are closed by the kernel: MSG_CTRUNC.
-    Descriptor memory;
-    if (const cmsghdr* header = size >= 0 ? CMSG_FIRSTHDR(&message) : nullptr;
-        header != nullptr && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
-        header->cmsg_len == CMSG_LEN(sizeof(int))) {
-        int fd = -1;
-        std::memcpy(&fd, CMSG_DATA(header), sizeof(fd));
-        memory = Descriptor{fd};
-    }
-    if (size != sizeof(hello) || (message.msg_flags & MSG_CTRUNC) != 0 ||
-        hello.magic != wire::kOpMagic || hello.version != wire::kProtocolVersion ||
-        hello.size != wire::kRingSize || !memory) {
+    std::vector<Descriptor> descriptors;
+    const auto size = receive_with(socket, mutable_bytes_of(hello), descriptors, 1, MSG_WAITALL);
+    if (size != sizeof(hello) || hello.magic != wire::kOpMagic ||
+        hello.version != wire::kProtocolVersion || hello.size != wire::kRingSize ||
+        descriptors.empty()) {
         return std::nullopt;
     }
-    return Ring::map(memory.get());
+    return Ring::map(descriptors.front().get());
 }
 
 bool hung_up(int socket) {
@@ -157,52 +142,13 @@ bool await_call(Ring& ring, int socket, const std::atomic<bool>& stop) {
     return false;
 }
 
-config::Error socket_error(const std::filesystem::path& path, std::string_view why) {
-    return {fmt::format("cannot listen on {}: {}", path.string(), why)};
-}
-
-// A socket file stays behind when its process is killed.
-config::Result<void> remove_stale(const std::filesystem::path& path, const sockaddr_un& address) {
-    struct stat status{};
-    if (::lstat(path.c_str(), &status) != 0) return {};
-    if (!S_ISSOCK(status.st_mode)) {
-        return std::unexpected{socket_error(path, "there is a file of that name")};
-    }
-    const Descriptor probe{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-    if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0 ||
-        errno != ECONNREFUSED) {
-        return std::unexpected{
-            socket_error(path, "the socket is in use; is another hypervisor process running?")};
-    }
-    ::unlink(path.c_str());
-    return {};
-}
-
 }  // namespace
 
 config::Result<std::unique_ptr<RingServer>> RingServer::listen(const std::filesystem::path& socket,
                                                                mode_t mode, CoreGate& gate) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    const std::string path = socket.string();
-    if (path.size() >= sizeof(address.sun_path)) {
-        return std::unexpected{socket_error(socket, "the path is too long")};
-    }
-    std::ranges::copy(path, address.sun_path);
-    if (auto free = remove_stale(socket, address); !free) return std::unexpected{free.error()};
-
-    Descriptor listener{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
-    const mode_t old_mask = ::umask(0777 & ~mode);
-    const bool bound =
-        listener &&
-        ::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
-    const int bind_error = errno;
-    ::umask(old_mask);
-    if (!bound) return std::unexpected{socket_error(socket, std::strerror(bind_error))};
-    if (::listen(listener.get(), 16) != 0) {
-        return std::unexpected{socket_error(socket, std::strerror(errno))};
-    }
-    return std::unique_ptr<RingServer>{new RingServer{socket, std::move(listener), gate}};
+    auto listener = listen_at(socket, mode);
+    if (!listener) return std::unexpected{listener.error()};
+    return std::unique_ptr<RingServer>{new RingServer{socket, std::move(*listener), gate}};
 }
 
 RingServer::RingServer(std::filesystem::path path, Descriptor listener, CoreGate& gate)

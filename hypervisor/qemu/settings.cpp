@@ -2,6 +2,8 @@
 #include "hypervisor/qemu/settings.hpp"
 
 #include <fmt/core.h>
+#include <pwd.h>
+#include <unistd.h>
 
 #include "config/file.hpp"
 #include "config/key_file.hpp"
@@ -15,6 +17,11 @@ namespace {
 // Files that the options name are found from wherever the program runs later.
 std::string quoted_path(const std::filesystem::path& path) {
     return config::toml_string(std::filesystem::absolute(path).lexically_normal().string());
+}
+
+std::string current_user() {
+    const passwd* const entry = ::getpwuid(::geteuid());
+    return entry != nullptr ? entry->pw_name : "";
 }
 
 std::string settings_text(const InitOptions& options) {
@@ -35,10 +42,18 @@ authority_key = {}
 socket = {}
 socket_mode = "0600"
 
+# Where `sgmonitor hypervisor attach`, `detach` and `ls` reach it: this user and root only.
+control = "control.sock"
+
+# Whom this process becomes when root starts it, once it has opened the key and the VMs below. An own
+# user that owns this directory is best: packaging/sgmonitor-hypervisor.service has one.
+user = {}
+
 # SOFTWARE SGX: no protection from this host's root. Leave it off where it matters.
 allow_software_sgx = {}
 )",
         path(options.authority_key, "authority.pub"), path(options.socket, "hypervisor.sock"),
+        config::toml_string(options.user.empty() ? current_user() : options.user),
         options.allow_software_sgx);
 }
 
@@ -49,10 +64,10 @@ std::string domain_text(const InitOptions& options) {
     };
     return fmt::format(
         R"(
-# The VMs, one [[domain]] for each. `memory` is the file of QEMU's shared memory backend: in /dev/shm,
-# or /proc/PID/fd/N of a memfd. `qmp` is a QMP socket for this process alone (QEMU takes several
-# -qmp options and serves one client on each). `backend = "ID"` names QEMU's memory backend when
-# several have the same size.
+# The VMs, one [[domain]] for each; `sgmonitor hypervisor attach` adds others later. `memory` is the
+# file of QEMU's shared memory backend: in /dev/shm, or /proc/PID/fd/N of a memfd. `qmp` is a QMP
+# socket for this process alone (QEMU takes several -qmp options and serves one client on each).
+# `backend = "ID"` names QEMU's memory backend when several have the same size.
 {0}[[domain]]
 {0}uuid = {1}
 {0}memory = {2}
@@ -87,6 +102,8 @@ config::Result<Settings> load_settings(const std::filesystem::path& path) {
                       .authority = root.signing_key("authority_key"),
                       .socket = root.path("socket"),
                       .socket_mode = 0600,
+                      .control = root.path("control", "control.sock"),
+                      .user = root.string("user", ""),
                       .allow_software_sgx = root.boolean("allow_software_sgx", false),
                       .domains = {}};
     const std::string mode = root.string("socket_mode", "0600");
@@ -97,7 +114,7 @@ config::Result<Settings> load_settings(const std::filesystem::path& path) {
     }
     for (config::Table& table : root.tables("domain")) {
         const DomainSettings domain{.uuid = table.uuid("uuid"),
-                                    .memory = table.path("memory"),
+                                    .memory = table.path("memory", ""),
                                     .qmp = table.path("qmp"),
                                     .backend = table.string("backend", ""),
                                     .given = {},
@@ -108,9 +125,6 @@ config::Result<Settings> load_settings(const std::filesystem::path& path) {
             if (other.qmp == domain.qmp) table.refuse("qmp", "'qmp' is another domain's too");
         }
         settings.domains.push_back(domain);
-    }
-    if (settings.domains.empty()) {
-        root.refuse("domain", "'domain' is missing: add at least one [[domain]]");
     }
     if (auto sound = file->finish(); !sound) return std::unexpected{sound.error()};
     return settings;

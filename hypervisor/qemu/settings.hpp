@@ -19,6 +19,8 @@ struct Settings {
     wire::SigningKey authority;
     std::filesystem::path socket;
     mode_t socket_mode;
+    std::filesystem::path control;  // socket of `attach`, `detach` and `ls`
+    std::string user;               // whom root becomes; empty: not said
     bool allow_software_sgx;
     std::vector<DomainSettings> domains;
 };
@@ -30,6 +32,7 @@ struct InitOptions {
     std::filesystem::path authority_key;
     std::filesystem::path socket;
     bool allow_software_sgx = false;
+    std::string user;    // empty: who runs this
     std::string domain;  // with these three, or none of them
     std::filesystem::path ram;
     std::filesystem::path qmp;

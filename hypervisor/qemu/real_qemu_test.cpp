@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: MIT
+// The port against QEMU itself.
+#include "hypervisor/qemu/testing/real_qemu.hpp"
+
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <fstream>
+#include <thread>
+
+#include "config/temporary_directory.hpp"
+#include "hypervisor/qemu/discover.hpp"
+#include "hypervisor/qemu/domain.hpp"
+
+namespace sgm::qemu {
+namespace {
+
+using testing::RealQemu;
+
+constexpr std::uint64_t kMiB = 1ull << 20;
+constexpr std::uint64_t kGiB = 1ull << 30;
+constexpr std::uint64_t kLow = 0x1122334455667788;
+constexpr std::uint64_t kHigh = 0x99aabbccddeeff00;
+
+std::vector<std::string> value_at(std::uint64_t address, std::uint64_t value) {
+    return {"-device", fmt::format("loader,addr={:#x},data={:#x},data-len=8", address, value)};
+}
+
+std::vector<std::string> backend(const std::string& id, const std::string& size,
+                                 const std::string& kind = "memory-backend-memfd,share=on") {
+    return {"-object", fmt::format("{},id={},size={}", kind, id, size)};
+}
+
+std::vector<std::string> operator+(std::vector<std::string> a, const std::vector<std::string>& b) {
+    a.insert(a.end(), b.begin(), b.end());
+    return a;
+}
+
+std::uint64_t value(QemuDomain& domain, std::uint64_t physical) {
+    std::uint64_t word = 0;
+    return domain.read(physical, mutable_bytes_of(word)) ? word : ~0ull;
+}
+
+class RealQemuTest : public ::testing::Test {
+  protected:
+    void SetUp() override {
+        if (!testing::has_qemu()) GTEST_SKIP() << "qemu-system-x86_64 is not installed";
+    }
+    static Deadline soon() { return std::chrono::steady_clock::now() + std::chrono::seconds{20}; }
+
+    void start(std::vector<std::string> options) {
+        qemu = std::make_unique<RealQemu>(directory.path(), std::move(options));
+        ASSERT_TRUE(qemu->runs());
+    }
+    // The way of `sgmonitor hypervisor attach`.
+    std::unique_ptr<QemuDomain> attach(ContinueGuard* guard = nullptr) {
+        DomainSettings settings{};
+        settings.uuid = {1};
+        settings.qmp = directory / "qmp";
+        auto qmp = Qmp::connect(settings.qmp);
+        EXPECT_TRUE(qmp && qmp->start(soon()));
+        auto memory = find_memory(*qmp, soon());
+        EXPECT_TRUE(memory.has_value()) << memory.error().sentence;
+        for (FoundMemory& found : *memory)
+            settings.given.push_back(
+                {found.backend, std::make_shared<Descriptor>(std::move(found.file))});
+        qmp->close();
+        settings.qmp_connection =
+            std::make_shared<Descriptor>(Qmp::connect(settings.qmp)->release());
+        files = settings.given;
+        auto domain = std::make_unique<QemuDomain>(settings, 1, guard);
+        const auto attached = domain->attach();
+        EXPECT_TRUE(attached.has_value()) << attached.error().sentence;
+        return domain;
+    }
+    // What the administrator of the VM does, over a monitor of his own.
+    void admin(const std::string& command, nlohmann::json arguments = {}) {
+        auto qmp = Qmp::connect(directory / "admin");
+        ASSERT_TRUE(qmp && qmp->start(soon()));
+        const auto done = qmp->execute(command, std::move(arguments), soon());
+        ASSERT_TRUE(done.has_value()) << done.error().sentence;
+        qmp->close();
+    }
+    bool admin_sees_it_running() {
+        auto qmp = Qmp::connect(directory / "admin");
+        EXPECT_TRUE(qmp && qmp->start(soon()));
+        const auto status = qmp->execute("query-status", {}, soon());
+        qmp->close();
+        return status && (*status)["running"] == true;
+    }
+    static void await_epoch(QemuDomain& domain, std::uint64_t epoch) {
+        while (domain.epoch() != epoch)
+            std::this_thread::yield();
+    }
+
+    config::TemporaryDirectory directory;
+    std::unique_ptr<RealQemu> qemu;
+    std::vector<GivenMemory> files;
+};
+
+TEST_F(RealQemuTest, q35_with_5_gib_is_read_below_and_above_4_gib) {
+    start(std::vector<std::string>{"-m", "5G", "-machine", "q35,memory-backend=ram"} +
+          backend("ram", "5G") + value_at(16 * kMiB, kLow) + value_at(5 * kGiB, kHigh));
+    const auto domain = attach();
+    EXPECT_EQ(domain->readability(), wire::Readability::readable);
+    EXPECT_EQ(value(*domain, 16 * kMiB), kLow);
+    EXPECT_EQ(value(*domain, 5 * kGiB), kHigh);
+    EXPECT_EQ(domain->ram_ranges().back().start + domain->ram_ranges().back().size, 7 * kGiB);
+    EXPECT_TRUE(domain->registers(0).has_value());
+}
+
+TEST_F(RealQemuTest, i440fx_with_5_gib_is_read_below_and_above_4_gib) {
+    start(std::vector<std::string>{"-m", "5G", "-machine", "pc,memory-backend=ram"} +
+          backend("ram", "5G") + value_at(16 * kMiB, kLow) + value_at(5 * kGiB, kHigh));
+    const auto domain = attach();
+    EXPECT_EQ(value(*domain, 16 * kMiB), kLow);
+    EXPECT_EQ(value(*domain, 5 * kGiB), kHigh);
+    EXPECT_EQ(domain->ram_ranges().back().start + domain->ram_ranges().back().size, 6 * kGiB);
+}
+
+TEST_F(RealQemuTest, numa_nodes_and_plugged_memory_have_a_file_each) {
+    start(std::vector<std::string>{"-m", "4G,slots=4,maxmem=16G", "-machine", "q35"} +
+          backend("a", "2G") +
+          backend("b", "2G", "memory-backend-file,share=on,mem-path=/dev/shm") +
+          std::vector<std::string>{"-numa", "node,memdev=a", "-numa", "node,memdev=b"} +
+          value_at(16 * kMiB, kLow) + value_at(5 * kGiB, kHigh));
+    admin("object-add",
+          {{"qom-type", "memory-backend-memfd"}, {"id", "more"}, {"size", kGiB}, {"share", true}});
+    admin("device_add", {{"driver", "pc-dimm"}, {"id", "dimm0"}, {"memdev", "more"}});
+    const auto domain = attach();
+    ASSERT_EQ(files.size(), 3u);
+    EXPECT_EQ(domain->ram_size(), 5 * kGiB - 256 * 1024) << "without the hole for ROM";
+    EXPECT_EQ(value(*domain, 16 * kMiB), kLow);
+    EXPECT_EQ(value(*domain, 5 * kGiB), kHigh);
+    // Plugged memory has no loader: written as QEMU would, through its file.
+    ASSERT_EQ(domain->readability(), wire::Readability::readable);
+    const auto more = std::ranges::find(files, "more", &GivenMemory::backend);
+    std::fstream file{fmt::format("/proc/self/fd/{}", more->file->get()),
+                      std::ios::in | std::ios::out};
+    file.write(reinterpret_cast<const char*>(&kHigh), sizeof(kHigh)).flush();
+    ASSERT_TRUE(file.good());
+    EXPECT_EQ(value(*domain, domain->ram_ranges().back().start), kHigh);
+}
+
+TEST_F(RealQemuTest, memory_that_is_plugged_later_is_told_and_not_passed_over) {
+    start(std::vector<std::string>{"-m", "1G,slots=4,maxmem=16G", "-machine",
+                                   "q35,memory-backend=ram"} +
+          backend("ram", "1G"));
+    const auto domain = attach();
+    ASSERT_EQ(domain->readability(), wire::Readability::readable);
+    admin("object-add",
+          {{"qom-type", "memory-backend-memfd"}, {"id", "more"}, {"size", kGiB}, {"share", true}});
+    admin("device_add", {{"driver", "pc-dimm"}, {"id", "dimm0"}, {"memdev", "more"}});
+    admin("system_reset");  // makes it look at once
+    while (domain->readability() == wire::Readability::readable) {
+        std::this_thread::yield();
+        domain->refresh();
+    }
+    EXPECT_EQ(domain->readability(), wire::Readability::private_memory);
+    EXPECT_NE(domain->reason().find("more"), std::string::npos) << domain->reason();
+}
+
+TEST_F(RealQemuTest, memory_that_is_not_shared_is_unreadable_with_its_reason) {
+    start({"-m", "256"});
+    const auto domain = attach();
+    EXPECT_EQ(domain->readability(), wire::Readability::private_memory);
+    EXPECT_NE(domain->reason().find("share=on"), std::string::npos) << domain->reason();
+    EXPECT_TRUE(domain->ram_ranges().empty());
+}
+
+TEST_F(RealQemuTest, reset_and_resume_begin_epochs_and_our_own_holds_do_not) {
+    start(std::vector<std::string>{"-m", "64", "-machine", "q35,memory-backend=ram"} +
+          backend("ram", "64M"));
+    const auto domain = attach();
+    ASSERT_EQ(domain->epoch(), 1u);
+    admin("system_reset");
+    await_epoch(*domain, 2);
+    admin("cont");
+    await_epoch(*domain, 3);
+    for (int i = 0; i < 5; ++i) {
+        ASSERT_TRUE(domain->hold());
+        EXPECT_FALSE(admin_sees_it_running());
+        ASSERT_TRUE(domain->release());
+        EXPECT_TRUE(admin_sees_it_running());
+    }
+    EXPECT_EQ(domain->epoch(), 3u);
+}
+
+TEST_F(RealQemuTest, loadvm_begins_a_new_epoch) {
+    const std::string disk = (directory / "disk").string();
+    std::ofstream{disk};
+    start(std::vector<std::string>{"-m", "64", "-machine", "q35,memory-backend=ram"} +
+          backend("ram", "64M"));
+    admin("blockdev-add", {{"driver", "file"}, {"node-name", "file"}, {"filename", disk}});
+    admin("blockdev-create",
+          {{"job-id", "create"},
+           {"options", {{"driver", "qcow2"}, {"file", "file"}, {"size", kMiB}}}});
+    const auto monitor = [&](const std::string& line) {
+        admin("human-monitor-command", {{"command-line", line}});
+    };
+    // Formatting is a job: the node opens once it is done.
+    auto qmp = Qmp::connect(directory / "admin");
+    ASSERT_TRUE(qmp && qmp->start(soon()));
+    while (!qmp->execute("blockdev-add",
+                         {{"driver", "qcow2"}, {"node-name", "disk"}, {"file", "file"}}, soon())) {
+    }
+    qmp->close();
+    const auto domain = attach();
+    admin("cont");
+    await_epoch(*domain, 2);
+    monitor("savevm point");
+    // savevm stops the vCPUs too: it looks like a restore.
+    await_epoch(*domain, 3);
+    monitor("loadvm point");
+    await_epoch(*domain, 4);
+}
+
+TEST_F(RealQemuTest, a_vm_that_is_held_goes_on_when_the_hypervisor_process_is_killed) {
+    start(std::vector<std::string>{"-m", "64", "-machine", "q35,memory-backend=ram"} +
+          backend("ram", "64M"));
+    admin("cont");
+    const pid_t hypervisor = ::fork();
+    if (hypervisor == 0) {
+        const auto guard = ContinueGuard::start();
+        const auto domain = attach(guard->get());
+        ::_exit(domain->hold() ? ::raise(SIGKILL) : 1);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(hypervisor, &status, 0), hypervisor);
+    ASSERT_TRUE(WIFSIGNALED(status)) << "it was not held";
+    while (!admin_sees_it_running())
+        std::this_thread::yield();
+}
+
+}  // namespace
+}  // namespace sgm::qemu
