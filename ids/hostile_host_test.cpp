@@ -70,6 +70,18 @@ TEST_F(HostileHost, nothing_of_the_guest_or_of_an_address_is_in_what_the_host_ca
     EXPECT_FALSE(was_carried({reinterpret_cast<const char*>(&address), sizeof(address)}));
 }
 
+TEST_F(HostileHost, keys_that_are_used_up_end_the_session_before_anything_is_sealed) {
+    const hypervisor::SessionName name{.id = 1ull << 40, .domain = world.domain(), .epoch = 1};
+    const std::uint64_t enough = wire::kMaxSessionBytes - wire::kMaxAnswerSize;
+    Session worn{world, name, {}, {}, hypervisor::KeyUsage{enough - read_secret().size() + 1}};
+    EXPECT_TRUE(worn.is_worn());
+    const std::size_t carried = world.carried.size();
+    EXPECT_FALSE(worn.exchange(read_secret()).has_value());
+    EXPECT_EQ(world.carried.size(), carried);
+    EXPECT_EQ(worn.end(), SessionEnd::ended);
+    EXPECT_EQ(worn.end_status(), wire::Status::exhausted);
+}
+
 // ---------------------------------------------------------------------------------------------
 // Registration
 

@@ -16,9 +16,10 @@ namespace sgm::ids {
 namespace {
 
 constexpr std::uint64_t kSecond = 1'000'000'000;
-// A quoting enclave answers in milliseconds; an authority is on the network.
+// A quoting enclave answers in milliseconds.
 constexpr std::uint64_t kQuoteWait = 10 * kSecond;
-constexpr std::uint64_t kAuthorityWait = 15 * kSecond;
+// Replies in the clear are small; a longer one is no reply of a hypervisor.
+constexpr std::size_t kMaxPlainReply = 4096;
 
 using Failed = std::unexpected<RegistrationFailure>;
 
@@ -59,17 +60,11 @@ std::expected<Bytes, RegistrationFailure> plain_call(Environment& environment,
     return reader.rest();
 }
 
-struct SealedSecret {
-    crypto::Secret<32> secret;
-    wire::RegistrationBinding binding;
-    wire::Digest hypervisor_key_id;
-};
-
 // Step 1: a fresh session secret, sealed to the key that `identity` named.
-std::expected<SealedSecret, RegistrationFailure> seal_secret(const wire::Identity& identity,
-                                                             const wire::Uuid& domain,
-                                                             const wire::IdsKeys& ids) {
-    SealedSecret out{};
+std::expected<PendingRegistration, RegistrationFailure> seal_secret(const wire::Identity& identity,
+                                                                    const wire::Uuid& domain,
+                                                                    const wire::IdsKeys& ids) {
+    PendingRegistration out{};
     if (!crypto::random_bytes(out.secret.mutable_bytes())) {
         return fail(RegistrationError::no_randomness);
     }
@@ -88,6 +83,7 @@ std::expected<SealedSecret, RegistrationFailure> seal_secret(const wire::Identit
         return fail(RegistrationError::bad_hypervisor_key, crypto::text(encapsulation.error()));
     }
     out.binding.encapsulation = *encapsulation;
+    out.binding_digest = crypto::sha256(bytes_of(out.binding));
     return out;
 }
 
@@ -108,24 +104,32 @@ std::expected<std::vector<std::uint8_t>, RegistrationFailure> get_quote(
     return quote;
 }
 
-// Step 3: the authority's word, not yet verified.
-std::expected<wire::SignedAttestationResult, RegistrationFailure> ask_authority(
-    Environment& environment, const SealedSecret& sealed, Bytes quote) {
+// Step 3: what the authority is to judge.
+std::expected<void, RegistrationFailure> send_evidence(Environment& environment,
+                                                       const PendingRegistration& pending,
+                                                       Bytes quote) {
     std::vector<std::uint8_t> evidence(sizeof(wire::EvidenceHeader) + quote.size());
     Writer writer{evidence};
     writer.put(wire::EvidenceHeader{.magic = wire::kEvidenceMagic,
                                     .version = 1,
-                                    .binding = sealed.binding,
-                                    .hypervisor_key_id = sealed.hypervisor_key_id,
+                                    .binding = pending.binding,
+                                    .hypervisor_key_id = pending.hypervisor_key_id,
                                     .quote_size = static_cast<std::uint32_t>(quote.size()),
                                     .reserved = 0});
     writer.put_bytes(quote);
     if (const auto sent = environment.send(wire::Peer::authority, writer.written()); !sent) {
         return fail(RegistrationError::authority_silent, sent.error());
     }
+    return {};
+}
+
+// Step 4: the authority's word, not yet verified; nullopt when it has not come.
+std::expected<std::optional<wire::SignedAttestationResult>, RegistrationFailure> hear_authority(
+    Environment& environment, std::uint64_t wait_ns) {
     std::array<std::uint8_t, sizeof(wire::AuthorityReply) + sizeof(wire::SignedAttestationResult)>
         reply{};
-    const auto size = environment.receive(wire::Peer::authority, kAuthorityWait, reply);
+    const auto size = environment.receive(wire::Peer::authority, wait_ns, reply);
+    if (!size && size.error() == EnvironmentError::nothing) return std::nullopt;
     if (!size) return fail(RegistrationError::authority_silent, size.error());
     Reader reader{Bytes{reply}.first(*size)};
     const auto verdict = reader.take<wire::AuthorityReply>();
@@ -141,7 +145,7 @@ std::expected<wire::SignedAttestationResult, RegistrationFailure> ask_authority(
 // Before this, nothing that the host said about hypervisor, VM or owner is believed.
 std::expected<void, RegistrationFailure> verify_attestation(
     const wire::SignedAttestationResult& attestation, const wire::SigningKey& authority,
-    const SealedSecret& sealed, const wire::Digest& binding_digest) {
+    const PendingRegistration& pending) {
     const auto refuse = [](std::string_view why) {
         return fail(RegistrationError::bad_attestation, why);
     };
@@ -150,16 +154,17 @@ std::expected<void, RegistrationFailure> verify_attestation(
         return refuse("it is not signed by the authority in the measured configuration");
     }
     if (result.label != wire::kAttestationLabel) return refuse("it is not an attestation result");
-    if (result.registration_nonce != sealed.binding.registration_nonce) {
+    if (result.registration_nonce != pending.binding.registration_nonce) {
         return refuse("it was given for another registration nonce");
     }
-    if (result.binding_digest != binding_digest) return refuse("it was given for another secret");
-    if (result.domain != sealed.binding.domain) return refuse("it names another VM");
-    if (result.hypervisor_key_id != sealed.hypervisor_key_id) {
+    if (result.binding_digest != pending.binding_digest)
+        return refuse("it was given for another secret");
+    if (result.domain != pending.binding.domain) return refuse("it names another VM");
+    if (result.hypervisor_key_id != pending.hypervisor_key_id) {
         return refuse("it names another hypervisor");
     }
-    if (result.ids.signing != sealed.binding.ids.signing ||
-        result.ids.sealing != sealed.binding.ids.sealing) {
+    if (result.ids.signing != pending.binding.ids.signing ||
+        result.ids.sealing != pending.binding.ids.sealing) {
         return refuse("it names another IDS");
     }
     return {};
@@ -197,33 +202,40 @@ std::string describe(const RegistrationFailure& failure) {
     return out;
 }
 
-std::expected<Registered, RegistrationFailure> register_ids(Environment& environment,
-                                                            const wire::SigningKey& authority,
-                                                            const wire::Uuid& domain,
-                                                            const wire::IdsKeys& ids) {
+std::expected<PendingRegistration, RegistrationFailure> begin_registration(
+    Environment& environment, const wire::SigningKey& authority, const wire::Uuid& domain,
+    const wire::IdsKeys& ids) {
     if (authority == wire::SigningKey{}) return fail(RegistrationError::no_authority);
 
-    std::vector<std::uint8_t> reply(wire::kRingMaxReply);
+    std::array<std::uint8_t, kMaxPlainReply> reply{};
     const auto identity_reply = plain_call(environment, wire::Command::identity, {}, reply);
     if (!identity_reply) return Failed{identity_reply.error()};
     const auto identity = Reader{*identity_reply}.take<wire::Identity>();
     if (!identity || identity_reply->size() != sizeof(wire::Identity))
         return fail(RegistrationError::malformed_reply, "the identity has a wrong size");
 
-    const auto sealed = seal_secret(*identity, domain, ids);
-    if (!sealed) return Failed{sealed.error()};
-    const wire::Digest binding_digest = crypto::sha256(bytes_of(sealed->binding));
-
-    const auto quote = get_quote(environment, binding_digest);
+    auto pending = seal_secret(*identity, domain, ids);
+    if (!pending) return pending;
+    const auto quote = get_quote(environment, pending->binding_digest);
     if (!quote) return Failed{quote.error()};
-    const auto attestation = ask_authority(environment, *sealed, *quote);
-    if (!attestation) return Failed{attestation.error()};
-    if (const auto believed = verify_attestation(*attestation, authority, *sealed, binding_digest);
-        !believed) {
+    const auto sent = send_evidence(environment, *pending, *quote);
+    if (!sent) return Failed{sent.error()};
+    return pending;
+}
+
+std::expected<std::optional<Registered>, RegistrationFailure> finish_registration(
+    Environment& environment, const wire::SigningKey& authority, const PendingRegistration& pending,
+    std::uint64_t wait_ns) {
+    const auto heard = hear_authority(environment, wait_ns);
+    if (!heard) return Failed{heard.error()};
+    if (!*heard) return std::nullopt;
+    const wire::SignedAttestationResult& attestation = **heard;
+    if (const auto believed = verify_attestation(attestation, authority, pending); !believed) {
         return Failed{believed.error()};
     }
 
-    const wire::RegisterRequest request{.binding = sealed->binding, .attestation = *attestation};
+    std::array<std::uint8_t, kMaxPlainReply> reply{};
+    const wire::RegisterRequest request{.binding = pending.binding, .attestation = attestation};
     const auto confirmation_reply =
         plain_call(environment, wire::Command::open, bytes_of(request), reply);
     if (!confirmation_reply) return Failed{confirmation_reply.error()};
@@ -233,17 +245,31 @@ std::expected<Registered, RegistrationFailure> register_ids(Environment& environ
 
     auto session = std::make_unique<Session>(
         environment,
-        hypervisor::SessionName{.id = header->session, .domain = domain, .epoch = header->epoch},
-        identity->registration_nonce, sealed->secret);
+        hypervisor::SessionName{
+            .id = header->session, .domain = pending.binding.domain, .epoch = header->epoch},
+        pending.binding.registration_nonce, pending.secret);
     const auto confirmation = session->open_confirmation(*header, reader.rest());
-    if (!confirmation || confirmation->binding_digest != binding_digest ||
+    if (!confirmation || confirmation->binding_digest != pending.binding_digest ||
         confirmation->session != header->session || confirmation->epoch != header->epoch) {
         return fail(RegistrationError::bad_confirmation);
     }
     const std::uint64_t lifetime = confirmation->lifetime_seconds * kSecond;
     return Registered{.session = std::move(session),
-                      .attestation = *attestation,
-                      .renew_at = confirmation->hypervisor_clock + lifetime / 2};
+                      .attestation = attestation,
+                      .renew_at = confirmation->hypervisor_clock + lifetime / 2,
+                      .expires_at = confirmation->hypervisor_clock + lifetime};
+}
+
+std::expected<Registered, RegistrationFailure> register_ids(Environment& environment,
+                                                            const wire::SigningKey& authority,
+                                                            const wire::Uuid& domain,
+                                                            const wire::IdsKeys& ids) {
+    const auto pending = begin_registration(environment, authority, domain, ids);
+    if (!pending) return Failed{pending.error()};
+    auto registered = finish_registration(environment, authority, *pending, kAuthorityWait);
+    if (!registered) return Failed{registered.error()};
+    if (!*registered) return fail(RegistrationError::authority_silent, "no answer in time");
+    return std::move(**registered);
 }
 
 }  // namespace sgm::ids

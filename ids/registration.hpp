@@ -13,6 +13,7 @@
 
 #include <expected>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "crypto/keys.hpp"
@@ -52,10 +53,33 @@ struct Registered {
     std::unique_ptr<Session> session;
     wire::SignedAttestationResult attestation;  // verified
     std::uint64_t renew_at;                     // hypervisor clock, ns: half of the lifetime
+    std::uint64_t expires_at;                   // likewise: all of it
+};
+
+// A registration whose evidence is on its way to the authority.
+struct PendingRegistration {
+    crypto::Secret<32> secret;
+    wire::RegistrationBinding binding;
+    wire::Digest hypervisor_key_id;
+    wire::Digest binding_digest;
 };
 
 // `authority`: from the measured configuration page. `domain`: what the host asks to watch; the
 // attestation result must say the same. `ids`: the public halves of this start's keys.
+[[nodiscard]] std::expected<PendingRegistration, RegistrationFailure> begin_registration(
+    Environment& environment, const wire::SigningKey& authority, const wire::Uuid& domain,
+    const wire::IdsKeys& ids);
+
+// Waits for the authority's word, at most `wait_ns`, and takes it to the hypervisor. nullopt: it
+// has not come; to be called again.
+[[nodiscard]] std::expected<std::optional<Registered>, RegistrationFailure> finish_registration(
+    Environment& environment, const wire::SigningKey& authority, const PendingRegistration& pending,
+    std::uint64_t wait_ns);
+
+// An authority is on the network: longer than this is silence.
+inline constexpr std::uint64_t kAuthorityWait = 15'000'000'000;
+
+// Both, one after the other.
 [[nodiscard]] std::expected<Registered, RegistrationFailure> register_ids(
     Environment& environment, const wire::SigningKey& authority, const wire::Uuid& domain,
     const wire::IdsKeys& ids);

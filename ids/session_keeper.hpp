@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Keeps the IDS registered: one session at a time, a new one when it is lost or nears its end. The
-// owner is told of every session, and of every attempt to get one, that somebody interfered with.
+// Keeps the IDS registered: a new session when the one there is was lost or nears its end. An old
+// session is in use until a new one stands: an authority that is away, or a host that holds it
+// back, stops nothing before the old one's true end. The owner is told of every session, and of
+// every attempt to get one, that somebody interfered with.
 #pragma once
 
 #include <optional>
@@ -26,15 +28,24 @@ class SessionKeeper final {
     // succeeds. False: the host wants the IDS to end.
     [[nodiscard]] bool register_anew();
 
+    // Whether another session has taken the place of the one there is.
+    enum class Renewal { kept, renewed, stopped };
+    // Goes on with a renewal, when it is time for one, as far as it comes without waiting. To be
+    // called while has_session(); `stopped`: the host wants the IDS to end.
+    [[nodiscard]] Renewal renew();
+    // Hypervisor clock, when renew() has something to do again.
+    [[nodiscard]] std::uint64_t renew_at() const;
+
     // One finding when somebody made attempts fail since the last call. To be called when the owner
     // has had a first beat: before it, it cannot know who speaks.
     void report_failed_attempts();
 
-    // There is one, it is not lost, and need not be renewed yet.
-    [[nodiscard]] bool has_session() const;
+    // There is one, and it is not lost.
+    [[nodiscard]] bool has_session() const { return registered_ && !session_is_lost(); }
     [[nodiscard]] bool session_is_lost() const { return registered_->session->end().has_value(); }
 
-    // The rest only after register_anew() has been true. Another session after each time.
+    // The rest only after register_anew() has been true. Another session after each time, and after
+    // each `renewed`.
     [[nodiscard]] Session& session() const { return *registered_->session; }
     [[nodiscard]] const wire::SignedAttestationResult& attestation() const {
         return registered_->attestation;
@@ -48,8 +59,14 @@ class SessionKeeper final {
     [[nodiscard]] std::uint32_t refused_answers() const { return refused_answers_; }
 
   private:
-    void end_session();
-    void report_lost_session();
+    // The session in use from now on.
+    void adopt(Registered registered);
+    // Begins a renewal, or looks for the end of the one that has begun.
+    [[nodiscard]] std::expected<std::optional<Registered>, RegistrationFailure> attempt();
+    [[nodiscard]] std::uint64_t time_left() const;  // of the session, ns
+    void report_failed_renewal(const RegistrationFailure& failure);
+    void end_session(Session& session);
+    void report_lost_session(const Session& session);
     void note(RegistrationError error);
     void tell_owner(wire::Severity severity, std::string_view text);
 
@@ -60,6 +77,10 @@ class SessionKeeper final {
     OwnerChannel& owner_;
 
     std::optional<Registered> registered_;
+    std::optional<PendingRegistration> renewal_;  // under way
+    std::uint64_t give_up_at_ = 0;                // hypervisor clock: no word of the authority
+    std::uint64_t next_attempt_ = 0;              // hypervisor clock, while none is under way
+    bool renewal_trouble_told_ = false;           // of this session
     std::uint32_t registrations_ = 0;
     std::uint32_t refused_answers_ = 0;              // of the hypervisor
     std::uint64_t events_ = 0;                       // findings made so far

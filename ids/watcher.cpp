@@ -43,10 +43,11 @@ class Watcher final {
 
   private:
     // Each returns false when the host wants the IDS to end.
-    [[nodiscard]] bool register_anew();
+    [[nodiscard]] bool keep_session();
     [[nodiscard]] bool serve_owner();
     [[nodiscard]] bool pause(std::uint64_t wait_ns);
 
+    void take_session(std::optional<std::uint64_t> epoch_before);
     void scan();
     [[nodiscard]] bool attach();
     void check(const std::vector<wire::ProcessRow>& processes);
@@ -82,7 +83,7 @@ class Watcher final {
 
 wire::EnclaveResult Watcher::run() {
     for (;;) {
-        if (!keeper_.has_session() && !register_anew()) return wire::EnclaveResult::stopped;
+        if (!keep_session()) return wire::EnclaveResult::stopped;
         if (clock() >= next_scan_) {
             next_scan_ = clock() + interval();
             scan();
@@ -93,7 +94,8 @@ wire::EnclaveResult Watcher::run() {
         if (keeper_.session_is_lost()) continue;
         // The host's wait may return early or late; the hypervisor's clock says which.
         const std::uint64_t now = clock();
-        if (!pause(next_scan_ > now ? next_scan_ - now : 0)) return wire::EnclaveResult::stopped;
+        const std::uint64_t next = std::min(next_scan_, keeper_.renew_at());
+        if (!pause(next > now ? next - now : 0)) return wire::EnclaveResult::stopped;
         static_cast<void>(memory_->describe());
     }
 }
@@ -103,9 +105,21 @@ bool Watcher::pause(std::uint64_t wait_ns) {
     return waited || waited.error() != EnvironmentError::stopped;
 }
 
-bool Watcher::register_anew() {
+bool Watcher::keep_session() {
     const auto epoch_before = keeper_.epoch();
-    if (!keeper_.register_anew()) return false;
+    if (!keeper_.has_session()) {
+        if (!keeper_.register_anew()) return false;
+        take_session(epoch_before);
+    }
+    switch (keeper_.renew()) {
+        case SessionKeeper::Renewal::kept: return true;
+        case SessionKeeper::Renewal::renewed: take_session(epoch_before); return true;
+        case SessionKeeper::Renewal::stopped: return false;
+    }
+    return false;
+}
+
+void Watcher::take_session(std::optional<std::uint64_t> epoch_before) {
     // Another epoch: a VM that was reset may keep the memory of the kernel that ran before.
     if (epoch_before && epoch_before != keeper_.epoch()) {
         kernel_.reset();
@@ -118,7 +132,6 @@ bool Watcher::register_anew() {
         beat();
     }
     keeper_.report_failed_attempts();
-    return true;
 }
 
 // ---------------------------------------------------------------------------------------------

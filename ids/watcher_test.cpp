@@ -152,6 +152,89 @@ TEST(Watcher, a_session_whose_lifetime_nears_its_end_is_renewed_without_a_findin
     EXPECT_TRUE(world.findings().empty());
 }
 
+// What the owner heard before anything said that the session was lost.
+std::uint64_t beats_before_loss(const World& world) {
+    std::uint64_t beats = 0;
+    for (const OpenedMessage& message : world.owner_got) {
+        if (message.kind == wire::OwnerKind::heartbeat) ++beats;
+        if (message.kind != wire::OwnerKind::finding) continue;
+        const auto finding = Reader{message.payload}.take<wire::Finding>().value();
+        if (wire::get_text(finding.text).find("ended") != std::string::npos) return beats;
+    }
+    return beats;
+}
+
+TEST(Watcher, while_the_authority_is_away_the_old_session_is_used_until_its_true_end) {
+    const std::uint64_t lifetime = 20;
+    using Trouble = std::function<void(World&)>;
+    const std::vector<std::pair<const char*, Trouble>> troubles = {
+        {"silent", [](World& world) { world.authority_answers = false; }},
+        {"refusing", [](World& world) { world.refusal = "not today"; }},
+        {"another authority",
+         [](World& world) { world.false_authority = crypto::SigningKeyPair::generate().value(); }},
+        {"an old result",
+         [](World& world) {
+             world.on_attestation = [](auto& result) { result.registration_nonce[0] ^= 1; };
+         }},
+    };
+    for (const auto& [what, trouble] : troubles) {
+        World world;
+        world.lifetime_seconds = lifetime;
+        const std::uint64_t start = world.port.clock_ns;
+        world.on_wait = [&, troubled = false]() mutable {
+            if (!troubled) trouble(world);
+            troubled = true;
+            // The authority is back when the session is over, so that the IDS can say what
+            // happened.
+            if (world.port.clock_ns < start + (lifetime + 1) * 1'000'000'000) return;
+            world.authority_answers = true;
+            world.refusal.reset();
+            world.false_authority.reset();
+            world.on_attestation = [](auto&) {};
+        };
+        EXPECT_EQ(watch_world(world, 300), wire::EnclaveResult::stopped);
+        EXPECT_GE(beats_before_loss(world), lifetime) << what << ": a beat for each interval";
+        const auto findings = world.findings();
+        ASSERT_GE(findings.size(), 2u) << what;
+        EXPECT_NE(wire::get_text(findings[0].text).find("cannot be renewed"), std::string::npos);
+        EXPECT_NE(wire::get_text(findings[1].text).find("lifetime is over"), std::string::npos)
+            << wire::get_text(findings[1].text);
+        EXPECT_GE(world.beats().back().registrations, 2u) << what;
+    }
+}
+
+TEST(Watcher, an_authority_that_comes_back_in_time_is_no_gap_at_all) {
+    World world;
+    world.lifetime_seconds = 20;
+    world.on_wait = [&, start = world.port.clock_ns] {
+        world.authority_answers = world.port.clock_ns > start + 18'000'000'000;
+    };
+    static_cast<void>(watch_world(world, 300));
+    EXPECT_GE(world.beats().back().registrations, 2u);
+    ASSERT_FALSE(world.findings().empty());
+    for (const wire::Finding& finding : world.findings()) {
+        EXPECT_NE(wire::get_text(finding.text).find("cannot be renewed"), std::string::npos);
+    }
+}
+
+TEST(Watcher, a_new_session_stands_before_the_old_one_is_closed) {
+    World world;
+    world.lifetime_seconds = 4;
+    std::vector<wire::Command> order;
+    world.on_call = [&order](const Message& call) {
+        const auto command =
+            static_cast<wire::Command>(Reader{call}.take<wire::OpHeader>()->command);
+        if (command == wire::Command::open || command == wire::Command::close) {
+            order.push_back(command);
+        }
+    };
+    static_cast<void>(watch_world(world, 8));
+    ASSERT_GE(order.size(), 3u);
+    EXPECT_EQ(order[0], wire::Command::open);
+    EXPECT_EQ(order[1], wire::Command::open);
+    EXPECT_EQ(order[2], wire::Command::close);
+}
+
 TEST(Watcher, a_host_that_drops_the_search_for_a_kernel_is_told_and_does_not_pass_for_a_start) {
     World world;
     world.drops = [](const Message& call) {

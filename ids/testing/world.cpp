@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "crypto/hash.hpp"
 #include "wire/enclave_abi.hpp"
@@ -70,7 +71,12 @@ std::expected<void, EnvironmentError> World::send(wire::Peer peer, Bytes message
 std::expected<std::size_t, EnvironmentError> World::receive(wire::Peer peer, std::uint64_t,
                                                             MutableBytes into) {
     if (peer == wire::Peer::quoting) return copy_into(quote_, into);
-    if (peer == wire::Peer::authority) return copy_into(verdict_, into);
+    if (peer == wire::Peer::authority) {
+        if (!authority_answers || verdict_.empty()) {
+            return std::unexpected(EnvironmentError::nothing);
+        }
+        return copy_into(std::exchange(verdict_, {}), into);
+    }
     if (to_ids.empty()) return std::unexpected(EnvironmentError::nothing);
     const Message message = std::move(to_ids.front());
     to_ids.pop_front();

@@ -38,6 +38,7 @@ class World final : public Environment {
     // --- what the authority does
     std::function<void(wire::AttestationResult&)> on_attestation = [](wire::AttestationResult&) {};
     std::optional<std::string> refusal;
+    bool authority_answers = true;
     crypto::SigningKeyPair authority;
     std::optional<crypto::SigningKeyPair> false_authority;  // signs instead
     std::uint32_t lifetime_seconds = 3600;
