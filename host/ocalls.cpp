@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "cli/output.hpp"
 
@@ -38,14 +39,14 @@ wire::OcallResult Ocalls::send(wire::Peer peer, Message message) {
         case wire::Peer::quoting: {
             Message quote = quoter_(message);
             if (quote.empty()) return wire::OcallResult::unreachable;
-            replies_[peer] = std::move(quote);
+            quote_ = std::move(quote);
             return wire::OcallResult::ok;
         }
         case wire::Peer::authority: {
-            replies_.erase(peer);  // an old answer is no answer to this question
-            auto reply = authority_.attest(message);
-            if (!reply) return wire::OcallResult::unreachable;
-            replies_[peer] = std::move(*reply);
+            // An old answer is no answer to this question; one that is under way is waited for.
+            verdict_ = std::async(std::launch::async, [this, evidence = std::move(message)] {
+                return authority_.attest(evidence);
+            });
             return wire::OcallResult::ok;
         }
         case wire::Peer::owner: owner_.send(std::move(message)); return wire::OcallResult::ok;
@@ -57,12 +58,28 @@ wire::OcallResult Ocalls::send(wire::Peer peer, Message message) {
     return wire::OcallResult::unreachable;
 }
 
+std::expected<Message, wire::OcallResult> Ocalls::hear_authority(std::chrono::nanoseconds timeout) {
+    if (!verdict_.valid() || verdict_.wait_for(timeout) != std::future_status::ready) {
+        return std::unexpected(wire::OcallResult::nothing);
+    }
+    auto verdict = verdict_.get();
+    if (!verdict) return std::unexpected(wire::OcallResult::unreachable);
+    return std::move(*verdict);
+}
+
 wire::OcallResult Ocalls::receive(wire::Peer peer, wire::OcallFrame& frame) {
     std::optional<Message> message;
     if (peer == wire::Peer::owner) {
         message = owner_.receive(bounded(frame.wait_ns));
-    } else if (auto reply = replies_.extract(peer)) {
-        message = std::move(reply.mapped());
+    } else if (peer == wire::Peer::quoting) {
+        message = std::exchange(quote_, std::nullopt);
+    } else if (peer == wire::Peer::authority) {
+        auto verdict = hear_authority(bounded(frame.wait_ns));
+        if (!verdict && verdict.error() == wire::OcallResult::unreachable) {
+            frame.size = 0;
+            return wire::OcallResult::unreachable;
+        }
+        if (verdict) message = std::move(*verdict);
     }
     if (!message || message->size() > frame.size || message->size() > buffer_.size()) {
         frame.size = 0;

@@ -4,7 +4,8 @@
 
 #include <atomic>
 #include <functional>
-#include <map>
+#include <future>
+#include <optional>
 
 #include "host/hypervisor_link.hpp"
 #include "host/messages.hpp"
@@ -34,6 +35,9 @@ class Ocalls final : public sgx::OcallHandler {
   private:
     [[nodiscard]] wire::OcallResult send(wire::Peer peer, Message message);
     [[nodiscard]] wire::OcallResult receive(wire::Peer peer, wire::OcallFrame& frame);
+    // Error: nothing, unreachable.
+    [[nodiscard]] std::expected<Message, wire::OcallResult> hear_authority(
+        std::chrono::nanoseconds timeout);
 
     HypervisorLink& hypervisor_;
     AuthorityClient& authority_;
@@ -41,8 +45,11 @@ class Ocalls final : public sgx::OcallHandler {
     Quoter quoter_;
     Logger logger_;
     MutableBytes buffer_;
-    std::map<wire::Peer, Message> replies_;  // the last one of quoting and authority
-    std::string hypervisor_trouble_;         // last said, so that a retry loop does not flood
+    std::optional<Message> quote_;  // the last one
+    // What the authority says to the last evidence. Asked on a thread of its own: an enclave that
+    // renews its session scans on meanwhile.
+    std::future<std::optional<Message>> verdict_;
+    std::string hypervisor_trouble_;  // last said, so that a retry loop does not flood
     bool served_any_ = false;
     std::atomic<bool> stopping_{false};
 };

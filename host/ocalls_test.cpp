@@ -24,7 +24,7 @@ class OcallsTest : public testing::Test {
         frame_ = {.number = number,
                   .peer = peer,
                   .size = number == OcallNumber::send ? message.size() : room,
-                  .wait_ns = 0,
+                  .wait_ns = wait_ns_,
                   .result = 0,
                   .reserved = 0};
         ocalls_.on_ocall(frame_);
@@ -46,6 +46,7 @@ class OcallsTest : public testing::Test {
                    [this](std::string_view line) { log_.emplace_back(line); },
                    buffer_};
     wire::OcallFrame frame_{};
+    std::uint64_t wait_ns_ = 0;
 };
 
 TEST_F(OcallsTest, a_quote_is_handed_out_once) {
@@ -92,7 +93,9 @@ TEST_F(OcallsTest, a_log_line_does_nothing_to_a_terminal) {
 }
 
 TEST_F(OcallsTest, who_is_not_there_is_unreachable_and_the_log_says_it_once) {
-    EXPECT_EQ(call(OcallNumber::send, Peer::authority, {1}), OcallResult::unreachable);
+    EXPECT_EQ(call(OcallNumber::send, Peer::authority, {1}), OcallResult::ok);
+    wait_ns_ = 60'000'000'000;
+    EXPECT_EQ(call(OcallNumber::receive, Peer::authority, {}), OcallResult::unreachable);
     EXPECT_EQ(call(OcallNumber::hypervisor, Peer{}), OcallResult::unreachable);
     EXPECT_EQ(call(OcallNumber::hypervisor, Peer{}), OcallResult::unreachable);
     ASSERT_EQ(log_.size(), 1u);

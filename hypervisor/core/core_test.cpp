@@ -277,12 +277,47 @@ TEST_F(CoreTest, flags_that_are_not_known_are_not_taken_as_harmless) {
     EXPECT_EQ(register_with(registrar), Status::unsupported);
 }
 
-TEST_F(CoreTest, a_low_order_point_is_refused) {
-    for (const std::uint8_t low : std::array<std::uint8_t, 2>{0, 1}) {
+// The points of Curve25519 and of its twist whose order divides 8, and what means the same modulo
+// 2^255 - 19 or with the ignored top bit: https://cr.yp.to/ecdh.html#validate (each with and
+// without it).
+std::vector<wire::Encapsulation> low_order_points() {
+    const auto point = [](std::uint8_t first, std::uint8_t middle, std::uint8_t last) {
+        wire::Encapsulation bytes{};
+        bytes.fill(middle);
+        bytes.front() = first;
+        bytes.back() = last;
+        return bytes;
+    };
+    const wire::Encapsulation order8 = {0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae,
+                                        0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a,
+                                        0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd,
+                                        0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00};
+    const wire::Encapsulation order8_too = {0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24,
+                                            0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef, 0x5b,
+                                            0x04, 0x44, 0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86,
+                                            0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f, 0x11, 0x57};
+    std::vector<wire::Encapsulation> points = {
+        point(0x00, 0x00, 0x00),  // 0
+        point(0x01, 0x00, 0x00),  // 1
+        order8,
+        order8_too,
+        point(0xec, 0xff, 0x7f),  // p - 1
+        point(0xed, 0xff, 0x7f),  // p
+        point(0xee, 0xff, 0x7f),  // p + 1
+    };
+    for (wire::Encapsulation same : std::vector{points}) {
+        same.back() |= 0x80;
+        points.push_back(same);
+    }
+    return points;
+}
+
+TEST_F(CoreTest, every_low_order_point_is_refused) {
+    for (const wire::Encapsulation& point : low_order_points()) {
         Registrar registrar{*core, guest.id};
-        registrar.binding.encapsulation = {low};
+        registrar.binding.encapsulation = point;
         registrar.rebind();
-        EXPECT_EQ(register_with(registrar), Status::bad_encapsulation);
+        EXPECT_EQ(register_with(registrar), Status::bad_encapsulation) << int{point[0]};
         EXPECT_EQ(register_with(registrar), Status::unknown_nonce) << "the nonce was used";
     }
 }
