@@ -6,6 +6,7 @@
 #include <random>
 
 #include "crypto/aead.hpp"
+#include "crypto/cmac.hpp"
 #include "crypto/hash.hpp"
 #include "crypto/hpke.hpp"
 #include "crypto/keys.hpp"
@@ -203,6 +204,21 @@ TEST(ChaCha20Poly1305, sizes_that_do_not_fit_are_refused) {
 }
 
 // --- hash
+
+TEST(Aes128Cmac, gives_what_rfc_4493_4_says) {
+    const auto key = test::array_from_hex<16>("2b7e151628aed2a6abf7158809cf4f3c");
+    const auto message = test::from_hex(
+        "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51"
+        "30c81c46a35ce411e5fbc1191a0a52eff69f2445df4f9b17ad2b417be66c3710");
+    const std::pair<std::size_t, const char*> vectors[] = {
+        {0, "bb1d6929e95937287fa37d129b756746"},
+        {16, "070a16b46b4d4144f79bdd9dd04a287c"},
+        {40, "dfa66747de9ae63030ca32611497c827"},
+        {64, "51f0bebf7e3b9d92fc49741779363cfe"}};
+    for (const auto& [size, mac] : vectors) {
+        EXPECT_EQ(aes128_cmac(key, Bytes{message}.first(size)), test::array_from_hex<16>(mac));
+    }
+}
 
 TEST(Sha256, parts_are_hashed_one_after_the_other) {
     // FIPS 180-4, the one-block example.

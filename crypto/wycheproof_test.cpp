@@ -8,6 +8,7 @@
 #include <iostream>
 
 #include "crypto/aead.hpp"
+#include "crypto/cmac.hpp"
 #include "crypto/hash.hpp"
 #include "crypto/keys.hpp"
 #include "crypto/test_vectors.hpp"
@@ -60,6 +61,17 @@ bool all_zero(Bytes bytes) {
 template <std::size_t N>
 std::span<const std::uint8_t, N> fixed(const Octets& bytes) {
     return Bytes{bytes}.first<N>();
+}
+
+TEST_F(Wycheproof, aes_cmac) {
+    for_each_case("aes_cmac_test.json", [](const json& group, const json& test_case) {
+        if (group.at("keySize") != 128 || group.at("tagSize") != 128) return false;
+        const Octets tag = octets(test_case, "tag");
+        const Cmac128 mac =
+            aes128_cmac(fixed<16>(octets(test_case, "key")), octets(test_case, "msg"));
+        EXPECT_EQ(std::ranges::equal(mac, tag), valid(test_case));
+        return true;
+    });
 }
 
 TEST_F(Wycheproof, aes_gcm_on_both_back_ends) {

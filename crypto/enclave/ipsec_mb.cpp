@@ -9,7 +9,8 @@
 
 #include "wire/ids.hpp"
 
-// Internal names of libipsec-mb 1.3 (lib/include/gcm.h and aes_keyexp), for which it has no header.
+// Internal names of libipsec-mb 1.3 (lib/include/gcm.h, aes_keyexp and aes128_cfb), for which it
+// has no header.
 extern "C" {
 void aes_keyexp_256_enc_avx2(const void* key, void* encryption_schedule);
 void aes_gcm_precomp_256_avx_gen4(gcm_key_data* schedule);
@@ -21,6 +22,9 @@ void aes_gcm_dec_256_avx_gen4(const gcm_key_data* schedule, gcm_context_data* co
                               std::uint8_t* out, const std::uint8_t* in, std::uint64_t size,
                               const std::uint8_t* nonce, const std::uint8_t* aad,
                               std::uint64_t aad_size, std::uint8_t* tag, std::uint64_t tag_size);
+void aes_keyexp_128_enc_avx2(const void* key, void* encryption_schedule);
+void aes_cfb_128_one_avx2(void* out, const void* in, const void* iv, const void* schedule,
+                          std::uint64_t size);
 
 // Asked for by IPSec_MB's imb_get_strerror, which nothing here calls: the linker drops both.
 const char* strerror(int) {
@@ -47,6 +51,16 @@ void decrypt(const gcm_key_data& schedule, gcm_context_data& context, std::uint8
              const std::uint8_t* aad, std::size_t aad_size, std::uint8_t* tag) {
     aes_gcm_dec_256_avx_gen4(&schedule, &context, out, in, size, nonce, aad, aad_size, tag,
                              wire::kAeadTagSize);
+}
+
+void expand_key_128(const std::uint8_t* key, Aes128Schedule& schedule) {
+    aes_keyexp_128_enc_avx2(key, schedule.data());
+}
+
+// One block of CFB is the encrypted IV, mixed with the input: here with nothing.
+void encrypt_block_128(const Aes128Schedule& schedule, std::uint8_t* block) {
+    const std::array<std::uint8_t, 16> nothing{};
+    aes_cfb_128_one_avx2(block, nothing.data(), block, schedule.data(), nothing.size());
 }
 
 }  // namespace sgm::crypto::ipsec_mb

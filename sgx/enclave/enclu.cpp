@@ -21,11 +21,28 @@ sgx::Report create_report(const sgx::TargetInfo& target, const sgx::ReportData& 
     return report;
 }
 
+namespace {
+
+std::expected<void, sgx::KeyError> get_key(const sgx::KeyRequest& request,
+                                           std::span<std::uint8_t, 16> key) {
+    alignas(sgx::kKeyRequestAlignment) const sgx::KeyRequest aligned = request;
+    alignas(sgx::kKeyAlignment) sgx::Key128 result{};
+    const auto error = static_cast<sgx::KeyError>(sgm_enclave_leaf(
+        static_cast<std::uint64_t>(sgx::Enclu::egetkey), &aligned, &result, nullptr));
+    if (error != sgx::KeyError::none) return std::unexpected(error);
+    std::copy(result.begin(), result.end(), key.begin());
+    result.fill(0);
+    __asm__ volatile("" : : "r"(&result) : "memory");
+    return {};
+}
+
+}  // namespace
+
 std::expected<void, sgx::KeyError> get_seal_key(SealTo policy, std::uint16_t isv_svn,
                                                 const std::array<std::uint8_t, 16>& cpusvn,
                                                 const std::array<std::uint8_t, 32>& keyid,
                                                 std::span<std::uint8_t, 16> key) {
-    alignas(sgx::kKeyRequestAlignment) sgx::KeyRequest request{};
+    sgx::KeyRequest request{};
     request.keyname = sgx::KeyName::seal;
     request.keypolicy = static_cast<std::uint16_t>(policy);
     request.isvsvn = isv_svn;
@@ -34,14 +51,17 @@ std::expected<void, sgx::KeyError> get_seal_key(SealTo policy, std::uint16_t isv
     // make another enclave of ours.
     request.attributemask = {.flags = sgx::kAttributeInit | sgx::kAttributeDebug, .xfrm = 0};
     request.keyid = keyid;
-    alignas(sgx::kKeyAlignment) sgx::Key128 result{};
-    const auto error = static_cast<sgx::KeyError>(sgm_enclave_leaf(
-        static_cast<std::uint64_t>(sgx::Enclu::egetkey), &request, &result, nullptr));
-    if (error != sgx::KeyError::none) return std::unexpected(error);
-    std::copy(result.begin(), result.end(), key.begin());
-    result.fill(0);
-    __asm__ volatile("" : : "r"(&result) : "memory");
-    return {};
+    return get_key(request, key);
+}
+
+// SDM vol. 3D, EGETKEY: a report key is made of the enclave's own SECS and the KEYID; the other
+// fields of the request do not count.
+std::expected<void, sgx::KeyError> get_report_key(const std::array<std::uint8_t, 32>& keyid,
+                                                  std::span<std::uint8_t, 16> key) {
+    sgx::KeyRequest request{};
+    request.keyname = sgx::KeyName::report;
+    request.keyid = keyid;
+    return get_key(request, key);
 }
 
 }  // namespace sgm::enclave

@@ -26,4 +26,9 @@ enum class SealTo : std::uint16_t {
     SealTo policy, std::uint16_t isv_svn, const std::array<std::uint8_t, 16>& cpusvn,
     const std::array<std::uint8_t, 32>& keyid, std::span<std::uint8_t, 16> key);
 
+// Writes the 16-byte key under which a CPU signs reports for this enclave, for the KEYID of one.
+// The caller wipes it.
+[[nodiscard]] std::expected<void, sgx::KeyError> get_report_key(
+    const std::array<std::uint8_t, 32>& keyid, std::span<std::uint8_t, 16> key);
+
 }  // namespace sgm::enclave
