@@ -64,8 +64,8 @@ class Suite final {
     void violate(std::string_view what);
 
     ids::testing::World world_;
+    Leaks leaks_;  // filled while the next is made
     hypervisor::testing::SyntheticGuest other_guest_;
-    Leaks leaks_;
     Relay relay_;
     Owner owner_;
     Examiner examiner_;
