@@ -104,4 +104,11 @@ std::expected<std::array<std::uint8_t, 432>, EnvironmentError> EnclaveEnvironmen
     return out;
 }
 
+std::optional<EnclaveEnvironment> enclave_environment(const wire::StartInfo& start) {
+    const auto ring = enclave::Outside::at(start.ring, wire::kRingSize, alignof(wire::RingHeader));
+    const auto target = Reader{start.quoting_target}.take<sgx::TargetInfo>();
+    if (!ring || !target) return std::nullopt;
+    return EnclaveEnvironment{Ring{*ring}, *target};
+}
+
 }  // namespace sgm::ids

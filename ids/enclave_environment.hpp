@@ -2,6 +2,8 @@
 // The Environment of an enclave: the shared ring, the OCALLs and EREPORT.
 #pragma once
 
+#include <optional>
+
 #include "ids/environment.hpp"
 #include "sgx/enclave/untrusted.hpp"
 #include "sgx/image/arch.hpp"
@@ -46,5 +48,8 @@ class EnclaveEnvironment final : public Environment {
     Ring ring_;
     sgx::TargetInfo quoting_target_;
 };
+
+// `start`: as enclave_main got it. nullopt: the host's ring does not lie where a ring may.
+[[nodiscard]] std::optional<EnclaveEnvironment> enclave_environment(const wire::StartInfo& start);
 
 }  // namespace sgm::ids

@@ -5,10 +5,8 @@
 #include "sgx/enclave/runtime.hpp"
 
 sgm::wire::EnclaveResult sgm::enclave_main(const wire::StartInfo& start) {
-    const auto ring = enclave::Outside::at(start.ring, wire::kRingSize, alignof(wire::RingHeader));
-    const auto target = Reader{start.quoting_target}.take<sgx::TargetInfo>();
-    if (!ring || !target) return wire::EnclaveResult::bad_argument;
-    ids::EnclaveEnvironment environment{ids::Ring{*ring}, *target};
-    return ids::watch(environment, enclave::measured_config().authority_key, start.domain,
+    auto environment = ids::enclave_environment(start);
+    if (!environment) return wire::EnclaveResult::bad_argument;
+    return ids::watch(*environment, enclave::measured_config().authority_key, start.domain,
                       start.interval_ms);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // All that the IDS can reach: the hypervisor, its messages' carriers, and the CPU's word about
-// itself. In the enclave these are the ring, the OCALLs and EREPORT (ids/enclave_main.cpp); in
+// itself. In the enclave these are the ring, the OCALLs and EREPORT (enclave_environment.hpp); in
 // tests an in-process world, hostile where the test wants it.
 //
 // Everything that comes back is untrusted and already copied into memory of our own.

@@ -13,6 +13,7 @@
 #include "guest/linux/kernel.hpp"
 #include "guest/linux/tasks.hpp"
 #include "guest/memory.hpp"
+#include "ids/answer.hpp"
 #include "ids/owner_channel.hpp"
 #include "ids/session_keeper.hpp"
 #include "wire/fixed_text.hpp"
@@ -24,8 +25,6 @@ namespace {
 constexpr std::uint64_t kMillisecond = 1'000'000;
 // Between the looks at a kernel that is not understood: looking costs more than a scan.
 constexpr std::uint64_t kAttachIntervals = 10;
-// Of an answer: what fits into one message to the owner.
-constexpr std::size_t kMaxAnswerRows = 16'384;
 // Commands served before the next look at the clock: an owner cannot keep scans from happening.
 constexpr int kMaxCommands = 16;
 
@@ -256,30 +255,16 @@ void Watcher::take_rules(Bytes payload) {
 
 // A fresh list, not the last scan's: the owner asks about now.
 void Watcher::answer_processes(std::uint64_t query) {
-    wire::Answer answer{};
-    answer.query = query;
-    answer.status = wire::AnswerStatus::not_ready;
-    answer.row_size = sizeof(wire::ProcessRow);
-    std::vector<wire::ProcessRow> rows;
-    if (!kernel_) {
-        answer.reason = beat_.reason;
-    } else if (auto processes = guest::list_processes(*memory_, *kernel_)) {
-        rows = std::move(*processes);
-        answer.status = wire::AnswerStatus::ok;
-    } else {
-        wire::set_text(answer.reason, guest::describe(processes.error()));
+    ProcessList list = std::unexpected(std::string{wire::get_text(beat_.reason)});
+    if (kernel_) {
+        auto processes = guest::list_processes(*memory_, *kernel_);
+        if (processes) {
+            list = std::move(*processes);
+        } else {
+            list = std::unexpected(guest::describe(processes.error()));
+        }
     }
-    answer.hypervisor_clock = clock();
-    answer.total_rows = static_cast<std::uint32_t>(rows.size());
-    rows.resize(std::min(rows.size(), kMaxAnswerRows));
-    answer.row_count = static_cast<std::uint32_t>(rows.size());
-    std::vector<std::uint8_t> payload(sizeof(answer) + rows.size() * sizeof(wire::ProcessRow));
-    Writer writer{payload};
-    writer.put(answer);
-    for (const wire::ProcessRow& row : rows) {
-        writer.put(row);
-    }
-    tell_owner(wire::OwnerKind::answer, payload);
+    tell_owner(wire::OwnerKind::answer, process_answer(query, clock(), list));
 }
 
 }  // namespace
