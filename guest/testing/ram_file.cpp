@@ -21,6 +21,11 @@ RamFile::RamFile(std::unique_ptr<qemu::MemoryFile> file, std::optional<std::uint
     const std::uint64_t below = std::min(size, below_4g.value_or(q35_below_4g(size)));
     ranges_.push_back({.start = 0, .size = below});
     if (size > below) ranges_.push_back({.start = k4G, .size = size - below});
+    for (const wire::RamRange& range : ranges_)
+        direct_ranges_.push_back({.range = range,
+                                  .memory = file_->memory() + (range.start - shift(range.start)),
+                                  .populated = file_->known_data(),
+                                  .first_page = (range.start - shift(range.start)) / 4096});
 }
 
 std::uint64_t RamFile::shift(std::uint64_t physical) const {

@@ -30,6 +30,7 @@ class RamFile final : public hypervisor::Domain {
     std::span<const wire::RamRange> ram_ranges() const override { return ranges_; }
     wire::RamRange populated(std::uint64_t start, std::uint64_t end) override;
     bool read(std::uint64_t physical, MutableBytes out) override;
+    std::span<const hypervisor::DirectRange> direct_ranges() override { return direct_ranges_; }
     std::optional<wire::Registers> registers(std::uint32_t) override { return std::nullopt; }
     bool hold() override { return false; }
     bool release() override { return false; }
@@ -41,6 +42,7 @@ class RamFile final : public hypervisor::Domain {
     std::unique_ptr<qemu::MemoryFile> file_;
     wire::Uuid uuid_{};
     std::vector<wire::RamRange> ranges_;
+    std::vector<hypervisor::DirectRange> direct_ranges_;
 };
 
 }  // namespace sgm::guest::testing

@@ -29,8 +29,27 @@ std::size_t Memory::in_ram(std::uint64_t physical, std::size_t size) {
     return 0;
 }
 
+const std::uint8_t* Memory::direct_page(std::uint64_t physical) {
+    const auto holds = [physical](const DirectRange& direct) {
+        return physical >= direct.range.start && physical - direct.range.start < direct.range.size;
+    };
+    if (!holds(last_direct_)) {
+        const auto found = std::ranges::find_if(direct_ranges_, holds);
+        if (found == direct_ranges_.end()) return nullptr;
+        last_direct_ = *found;
+    }
+    const std::uint64_t place = (physical - last_direct_.range.start) / kPageSize;
+    const std::uint64_t bit = last_direct_.first_page + place;
+    if ((last_direct_.populated[bit / 64] >> (bit % 64) & 1) == 0) return nullptr;
+    return last_direct_.memory + place * kPageSize;
+}
+
 std::size_t Memory::read_piece(std::uint64_t physical, MutableBytes out) {
     budget_.spend_access();
+    if (const std::uint8_t* const page = direct_page(physical)) {
+        copy_live(page + physical % kPageSize, out);
+        return out.size();
+    }
     const std::size_t readable = in_ram(physical, out.size());
     if (readable == 0 || !domain_.read(physical, out.first(readable))) return 0;
     return readable;
@@ -63,6 +82,10 @@ ReadOutcome Memory::read_virtual(const AddressSpace& space, std::uint64_t addres
         if (!physical) return {done, physical.error()};
         const std::size_t wanted = up_to_page_end(address + done, out.size() - done);
         const std::size_t got = read_piece(*physical, out.subspan(done, wanted));
+        // After the read: it may have learned that the page is populated.
+        if (const std::uint8_t* const page = direct_page(*physical)) {
+            views_.remember(space, address + done, page);
+        }
         done += got;
         if (got < wanted) {
             return {done, {address + done, wire::FaultKind::outside_ram, 0}};

@@ -3,8 +3,10 @@
 // here is the check that it lies in the domain's RAM.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 
 #include "hypervisor/core/budget.hpp"
 #include "hypervisor/core/page_table.hpp"
@@ -21,15 +23,68 @@ struct ReadOutcome {
     [[nodiscard]] bool complete() const { return fault.kind == wire::FaultKind::none; }
 };
 
+// Where the guest's pages lie in our own memory: for one address space, and for one batch, like the
+// translations that they come from.
+class Views final {
+  public:
+    void forget() {
+        for (View& view : views_)
+            view.number = kNone;
+    }
+
+    // The byte at `address`, good up to its page's end; nullptr when its page is not known.
+    [[nodiscard]] const std::uint8_t* find(const AddressSpace& space, std::uint64_t address) const {
+        const std::uint64_t number = address / kPageSize;
+        const View& view = views_[number % kSlots];
+        if (view.number != number || !(space == space_)) return nullptr;
+        return view.page + address % kPageSize;
+    }
+    void remember(const AddressSpace& space, std::uint64_t address, const std::uint8_t* page) {
+        if (!(space == space_)) {
+            forget();
+            space_ = space;
+        }
+        const std::uint64_t number = address / kPageSize;
+        views_[number % kSlots] = {number, page};
+    }
+
+  private:
+    struct View {
+        std::uint64_t number;  // address / 4 KiB
+        const std::uint8_t* page;
+    };
+    static constexpr std::uint64_t kNone = ~std::uint64_t{0};
+    static constexpr std::size_t kSlots = 64;
+
+    AddressSpace space_{};
+    std::array<View, kSlots> views_{};
+};
+
 class Memory final : public PhysicalWords {
   public:
-    // All three outlive this.
-    Memory(Domain& domain, Translator& translator, Budget& budget)
-        : domain_{domain}, translator_{translator}, budget_{budget} {}
+    // All four outlive this.
+    Memory(Domain& domain, Translator& translator, Views& views, Budget& budget)
+        : domain_{domain},
+          translator_{translator},
+          views_{views},
+          budget_{budget},
+          direct_ranges_{domain.direct_ranges()} {}
 
     [[nodiscard]] ReadOutcome read_physical(std::uint64_t address, MutableBytes out);
     [[nodiscard]] ReadOutcome read_virtual(const AddressSpace& space, std::uint64_t address,
                                            MutableBytes out);
+
+    // As read_virtual(), for who does not ask why it failed: whether all of `out` was read.
+    [[nodiscard]] bool read_field(const AddressSpace& space, std::uint64_t address,
+                                  MutableBytes out) {
+        const std::uint8_t* const from = views_.find(space, address);
+        if (from == nullptr || out.size() > kPageSize - address % kPageSize) {
+            return read_virtual(space, address, out).complete();
+        }
+        budget_.spend_access();
+        copy_live(from, out);
+        return true;
+    }
 
     [[nodiscard]] std::optional<std::uint64_t> word(std::uint64_t physical) override;
 
@@ -39,13 +94,40 @@ class Memory final : public PhysicalWords {
   private:
     // How many of `size` bytes from `physical` on lie in one RAM range.
     [[nodiscard]] std::size_t in_ram(std::uint64_t physical, std::size_t size);
-    // Bytes read: all, or those before the end of RAM.
+    // Bytes read: all, or those before the end of RAM. `out` lies in one page.
     [[nodiscard]] std::size_t read_piece(std::uint64_t physical, MutableBytes out);
+    // The page that `physical` lies in, in our own memory; nullptr when it must be read().
+    [[nodiscard]] const std::uint8_t* direct_page(std::uint64_t physical);
+    // Copies memory that the guest may just be writing: an aligned word is never seen half.
+    static void copy_live(const std::uint8_t* from, MutableBytes out);
 
     Domain& domain_;
     Translator& translator_;
+    Views& views_;
     Budget& budget_;
+    std::span<const DirectRange> direct_ranges_;
+    DirectRange last_direct_{};
     wire::RamRange last_range_{};
 };
+
+// What the fields of lists are: words, and texts of 16 bytes.
+inline void Memory::copy_live(const std::uint8_t* from, MutableBytes out) {
+    const auto word = [&](std::size_t at) {
+        const std::uint64_t value =
+            __atomic_load_n(reinterpret_cast<const std::uint64_t*>(from + at), __ATOMIC_RELAXED);
+        __builtin_memcpy(out.data() + at, &value, sizeof value);
+    };
+    const bool aligned = reinterpret_cast<std::uintptr_t>(from) % sizeof(std::uint64_t) == 0;
+    if (out.size() == 4) {
+        __builtin_memcpy(out.data(), from, 4);
+    } else if (out.size() == 8 && aligned) {
+        word(0);
+    } else if (out.size() == 16 && aligned) {
+        word(0);
+        word(8);
+    } else {
+        std::memcpy(out.data(), from, out.size());
+    }
+}
 
 }  // namespace sgm::hypervisor

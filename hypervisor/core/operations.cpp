@@ -99,11 +99,18 @@ OpResult read_memory(Memory& memory, const Call& call, SearchWindow& window, Mut
     if (memory.domain().readability() != wire::Readability::readable) {
         return {OpStatus::unreadable};
     }
-    switch (static_cast<wire::Op>(call.header.op)) {
-        case wire::Op::read: return read(memory, call.arguments, room);
-        case wire::Op::search: return search(memory, call.arguments, window, room);
-        default: return walk(memory, call.arguments, room);
+    const OpResult result = [&] {
+        switch (static_cast<wire::Op>(call.header.op)) {
+            case wire::Op::read: return read(memory, call.arguments, room);
+            case wire::Op::search: return search(memory, call.arguments, window, room);
+            default: return walk(memory, call.arguments, room);
+        }
+    }();
+    // What was read in place while the memory went away is nothing that the guest had.
+    if (memory.domain().readability() != wire::Readability::readable) {
+        return {OpStatus::unreadable};
     }
+    return result;
 }
 
 OpResult run(Port& port, Memory& memory, const Call& call, SearchWindow& window,
@@ -165,7 +172,8 @@ std::optional<std::size_t> Operations::execute(Domain& domain, Bytes batch, Muta
 
     Budget budget{port_};
     translator_.forget(domain.address_format());
-    Memory memory{domain, translator_, budget};
+    views_.forget();
+    Memory memory{domain, translator_, views_, budget};
     Hold hold{port_, domain, (frame->flags & wire::kBatchConsistent) != 0};
     if (hold.held()) budget.end_at(hold.deadline());
 

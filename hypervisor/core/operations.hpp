@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "hypervisor/core/memory.hpp"
 #include "hypervisor/core/page_table.hpp"
 #include "hypervisor/core/port.hpp"
 #include "hypervisor/core/search.hpp"
@@ -33,6 +34,7 @@ class Operations final {
     Port& port_;
     // Working memory, here so that no stack has to hold it.
     Translator translator_;
+    Views views_;
     SearchWindow search_window_;
 };
 

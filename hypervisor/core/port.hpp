@@ -24,6 +24,16 @@ struct AddressFormat {
     std::uint64_t encryption_mask = 0;
 };
 
+// RAM that lies in the core's own address space and may be read in place, page by page: a page only
+// while its bit says that it is populated, because touching another could allocate it. Valid until
+// the core's call ends. The guest writes there at any time.
+struct DirectRange {
+    wire::RamRange range;            // whole pages of one RAM range
+    const std::uint8_t* memory;      // of range.start
+    const std::uint64_t* populated;  // bit n % 64 of word n / 64, for page n counted from
+    std::uint64_t first_page;        // range.start's
+};
+
 class Domain {
   public:
     [[nodiscard]] virtual const wire::Uuid& uuid() const = 0;
@@ -46,6 +56,10 @@ class Domain {
     // zeros and stays unpopulated. An aligned read of 8 bytes is not torn. False when the memory
     // cannot be had (ballooned out, paged away): `out` is not to be used then.
     [[nodiscard]] virtual bool read(std::uint64_t physical, MutableBytes out) = 0;
+
+    // What can be had without read(): possibly nothing. A page whose bit is not set may still be
+    // readable: read() knows, and may set the bit.
+    [[nodiscard]] virtual std::span<const DirectRange> direct_ranges() { return {}; }
 
     // The registers of a vCPU below vcpu_count(); nullopt when the port cannot read any.
     [[nodiscard]] virtual std::optional<wire::Registers> registers(std::uint32_t vcpu) = 0;

@@ -93,29 +93,29 @@ Field ListWalk::read_field(std::uint64_t node, const FieldPath& field, MutableBy
     for (std::uint32_t hop = 0; hop < field.hop_count; ++hop) {
         std::uint64_t pointer = 0;
         const std::uint64_t at = address + extended(field.offsets[hop]);
-        if (!memory_.read_virtual(space_, at, mutable_bytes_of(pointer)).complete()) {
-            return Field::faulted;
-        }
+        if (!memory_.read_field(space_, at, mutable_bytes_of(pointer))) return Field::faulted;
         if (pointer == 0) return Field::null;
         address = pointer;
     }
     const std::uint64_t at = address + extended(field.offsets[field.hop_count]);
-    if (memory_.read_virtual(space_, at, out).complete()) return Field::read;
-    std::memset(out.data(), 0, out.size());
-    return Field::faulted;
+    return memory_.read_field(space_, at, out) ? Field::read : Field::faulted;
 }
 
 void ListWalk::write_row(std::uint64_t link, MutableBytes row) {
-    std::memset(row.data(), 0, row.size());
     WalkRow header{.node = link - extended(call_.link_offset), .bad_fields = 0, .null_fields = 0};
     std::size_t at = sizeof(WalkRow);
     Reader fields{fields_};
     for (std::uint32_t i = 0; const auto field = fields.take<FieldPath>(); ++i) {
-        const Field outcome = read_field(header.node, *field, row.subspan(at, field->size));
-        if (outcome != Field::read) header.bad_fields |= 1u << i;
+        const MutableBytes out = row.subspan(at, field->size);
+        const Field outcome = read_field(header.node, *field, out);
+        if (outcome != Field::read) {
+            header.bad_fields |= 1u << i;
+            std::memset(out.data(), 0, out.size());
+        }
         if (outcome == Field::null) header.null_fields |= 1u << i;
         at += field->size;
     }
+    std::memset(row.subspan(at).data(), 0, row.size() - at);
     Writer{row}.put(header);
 }
 
@@ -191,12 +191,15 @@ WalkResult ListWalk::run(MutableBytes rows) {
         ++result.node_count;
 
         std::uint64_t next = 0;
-        const ReadOutcome read = memory_.read_virtual(
-            space_, result.next + extended(call_.next_offset), mutable_bytes_of(next));
-        if (!read.complete()) {
-            result.stop = WalkStop::fault;
-            result.fault = read.fault;
-            return result;
+        const std::uint64_t at = result.next + extended(call_.next_offset);
+        if (!memory_.read_field(space_, at, mutable_bytes_of(next))) {
+            // Again, to learn why; the guest may have mended it meanwhile.
+            const ReadOutcome read = memory_.read_virtual(space_, at, mutable_bytes_of(next));
+            if (!read.complete()) {
+                result.stop = WalkStop::fault;
+                result.fault = read.fault;
+                return result;
+            }
         }
         result.next = next;
     }

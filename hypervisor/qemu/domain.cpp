@@ -51,6 +51,11 @@ std::span<const wire::RamRange> QemuDomain::ram_ranges() const {
                        : std::span<const wire::RamRange>{};
 }
 
+std::span<const hypervisor::DirectRange> QemuDomain::direct_ranges() {
+    return attachment_ ? std::span<const hypervisor::DirectRange>{attachment_->direct}
+                       : std::span<const hypervisor::DirectRange>{};
+}
+
 bool QemuDomain::is_cut_short() const {
     return attachment_ && std::ranges::any_of(attachment_->files,
                                               [](const auto& file) { return file->is_lost(); });

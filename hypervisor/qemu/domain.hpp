@@ -49,6 +49,7 @@ class QemuDomain final : public hypervisor::Domain {
     std::span<const wire::RamRange> ram_ranges() const override;
     wire::RamRange populated(std::uint64_t start, std::uint64_t end) override;
     bool read(std::uint64_t physical, MutableBytes out) override;
+    std::span<const hypervisor::DirectRange> direct_ranges() override;
     std::optional<wire::Registers> registers(std::uint32_t vcpu) override;
     bool hold() override;
     bool release() override;

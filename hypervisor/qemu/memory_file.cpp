@@ -85,7 +85,7 @@ MemoryFile::MemoryFile(Descriptor file, const std::uint8_t* memory, std::uint64_
       memory_{memory},
       size_{size},
       guard_{std::move(guard)},
-      known_data_(page_count()) {
+      known_data_(page_count() / 64 + 1) {
     const int seals = ::fcntl(file_.get(), F_GET_SEALS);
     may_shrink_ = seals < 0 || (seals & F_SEAL_SHRINK) == 0;
 }
@@ -146,7 +146,9 @@ void MemoryFile::map(std::uint64_t from, std::uint64_t to) {
 }
 
 bool MemoryFile::is_populated(std::uint64_t page) {
-    if (known_data_[page]) return true;
+    std::uint64_t& word = known_data_[page / 64];
+    const std::uint64_t bit = std::uint64_t{1} << (page % 64);
+    if ((word & bit) != 0) return true;
     // Only whether this page is data: SEEK_HOLE would go over all that follows it.
     const auto start = static_cast<off_t>(page * kPageSize);
     if (::lseek(file_.get(), start, SEEK_DATA) != start) {
@@ -158,14 +160,14 @@ bool MemoryFile::is_populated(std::uint64_t page) {
         }
         return false;
     }
-    known_data_[page] = true;
+    word |= bit;
     return true;
 }
 
 void MemoryFile::forget_when_old() {
     const auto now = std::chrono::steady_clock::now();
     if (now - known_since_ < kForgetAfter) return;
-    known_data_.assign(page_count(), false);
+    std::ranges::fill(known_data_, 0);
     known_since_ = now;
 }
 

@@ -44,6 +44,12 @@ class MemoryFile final {
     [[nodiscard]] bool read(std::uint64_t offset, MutableBytes out);
     [[nodiscard]] bool is_lost() const { return cut_short_ || guard_.lost(); }
 
+    // For who reads in place: the mapping, and the bits of the pages that may be touched
+    // (hypervisor/core/port.hpp, DirectRange). Both stay where they are. What is read counts only
+    // when is_lost() says false afterwards.
+    [[nodiscard]] const std::uint8_t* memory() const { return memory_; }
+    [[nodiscard]] const std::uint64_t* known_data() const { return known_data_.data(); }
+
     struct Extent {
         std::uint64_t start;
         std::uint64_t size;  // 0: none
@@ -66,7 +72,7 @@ class MemoryFile final {
     bool may_shrink_;  // no seal keeps anybody from it
     bool cut_short_ = false;
     // One bit for each page that was seen to be data. A page that is not marked is asked for again.
-    std::vector<bool> known_data_;
+    std::vector<std::uint64_t> known_data_;
     std::chrono::steady_clock::time_point known_since_{};
 };
 
