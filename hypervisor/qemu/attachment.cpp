@@ -161,13 +161,14 @@ config::Result<std::unique_ptr<Attachment>> attach_to(Qmp& qmp, const DomainSett
     auto map = parse_memory_map(attachment->layout, blocks);
     if (!map) return std::unexpected{map.error()};
     attachment->map = std::move(*map);
-    for (const MappedRange& range : attachment->map)
+    for (const MappedRange& range : attachment->map) {
         attachment->ranges.push_back({range.start, range.size});
         const MemoryFile& file = *attachment->files[range.block];
         attachment->direct.push_back({.range = attachment->ranges.back(),
                                       .memory = file.memory() + range.offset,
                                       .populated = file.known_data(),
                                       .first_page = range.offset / 4096});
+    }
     return attachment;
 }
 

@@ -36,10 +36,10 @@ struct DomainSettings {
 
 struct Attachment {
     std::vector<std::unique_ptr<MemoryFile>> files;
-    std::vector<MappedRange> map;        // `block` is an index into files
-    std::vector<wire::RamRange> ranges;  // the same without where they lie in files
+    std::vector<MappedRange> map;                 // `block` is an index into files
+    std::vector<wire::RamRange> ranges;           // the same without where they lie in files
     std::vector<hypervisor::DirectRange> direct;  // and where they lie in our memory
-    std::string layout;                  // as QEMU told it; another text: attach again
+    std::string layout;                           // as QEMU told it; another text: attach again
     std::uint32_t vcpu_count = 0;
     // Why not, where it is not readable; the rest is empty then.
     wire::Readability readability = wire::Readability::readable;
