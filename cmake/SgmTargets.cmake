@@ -19,8 +19,10 @@ add_compile_options(-ffile-prefix-map=${CMAKE_SOURCE_DIR}=. -g1)
 # Trusted code never throws, on either side.
 set(SGM_TRUSTED_FLAGS -fno-exceptions -fno-rtti)
 
-# The enclave: freestanding, position independent, one static image.
-set(SGM_ENCLAVE_FLAGS ${SGM_TRUSTED_FLAGS} -O2 -ffreestanding -fPIE -fno-stack-protector
+# The enclave: freestanding, position independent, one static image. -fbuiltin: its runtime has
+# memcpy and the like, so the compiler may know what they do; without it each copy of four bytes is
+# a call.
+set(SGM_ENCLAVE_FLAGS ${SGM_TRUSTED_FLAGS} -O2 -ffreestanding -fbuiltin -fPIE -fno-stack-protector
     -fno-threadsafe-statics -mno-red-zone -fvisibility=hidden -fno-asynchronous-unwind-tables
     -fcf-protection=none -fno-tree-loop-distribute-patterns -march=x86-64-v3 -maes -mpclmul
     -ffunction-sections -fdata-sections -U_FORTIFY_SOURCE)

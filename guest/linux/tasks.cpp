@@ -83,6 +83,19 @@ std::optional<wire::ProcessRow> parse_row(Bytes bytes) {
     return row;
 }
 
+bool all_pids_differ(const std::vector<wire::ProcessRow>& rows) {
+    // The kernel appends, and pids grow until they wrap: most lists are in order.
+    const auto falls =
+        std::ranges::adjacent_find(rows, std::ranges::greater_equal{}, &wire::ProcessRow::pid);
+    if (falls == rows.end()) return true;
+    std::vector<std::int32_t> pids;
+    pids.reserve(rows.size());
+    for (const wire::ProcessRow& row : rows)
+        pids.push_back(row.pid);
+    std::ranges::sort(pids);
+    return std::ranges::adjacent_find(pids) == pids.end();
+}
+
 std::expected<std::vector<wire::ProcessRow>, Failure> parse_list(const Walk& walk,
                                                                  const Kernel& kernel) {
     const auto idle = walk.node_count != 0 ? parse_row(walk.row(0)) : std::nullopt;
@@ -103,13 +116,7 @@ std::expected<std::vector<wire::ProcessRow>, Failure> parse_list(const Walk& wal
         rows.push_back(*row);
     }
     // A task that was forked in memory that the walk stood on begins as a copy of its parent.
-    std::vector<std::int32_t> pids;
-    pids.reserve(rows.size());
-    for (const wire::ProcessRow& row : rows)
-        pids.push_back(row.pid);
-    std::ranges::sort(pids);
-    if (std::ranges::adjacent_find(pids) != pids.end())
-        return std::unexpected{Failure{Error::implausible}};
+    if (!all_pids_differ(rows)) return std::unexpected{Failure{Error::implausible}};
     return rows;
 }
 

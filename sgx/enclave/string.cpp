@@ -13,6 +13,38 @@ void copy_word(std::uint8_t* to, const std::uint8_t* from) {
     __builtin_memcpy(to, from, sizeof(Word));
 }
 
+// sizeof(T) <= size <= 2 * sizeof(T), ranges may overlap: all is read before anything is written.
+template <typename T>
+void copy_ends(std::uint8_t* to, const std::uint8_t* from, std::size_t size) {
+    T first;
+    T last;
+    __builtin_memcpy(&first, from, sizeof first);
+    __builtin_memcpy(&last, from + size - sizeof last, sizeof last);
+    __builtin_memcpy(to, &first, sizeof first);
+    __builtin_memcpy(to + size - sizeof last, &last, sizeof last);
+}
+
+struct TwoWords {
+    Word words[2];
+};
+
+constexpr std::size_t kShort = 2 * sizeof(TwoWords);
+
+// size <= kShort; ranges may overlap. What `rep movsb` is slow at.
+void copy_short(std::uint8_t* to, const std::uint8_t* from, std::size_t size) {
+    if (size >= sizeof(TwoWords)) {
+        copy_ends<TwoWords>(to, from, size);
+    } else if (size >= 8) {
+        copy_ends<std::uint64_t>(to, from, size);
+    } else if (size >= 4) {
+        copy_ends<std::uint32_t>(to, from, size);
+    } else if (size >= 2) {
+        copy_ends<std::uint16_t>(to, from, size);
+    } else if (size == 1) {
+        *to = *from;
+    }
+}
+
 }  // namespace
 
 extern "C" {
@@ -20,9 +52,8 @@ extern "C" {
 void* memcpy(void* to, const void* from, std::size_t size) {
     auto* out = static_cast<std::uint8_t*>(to);
     const auto* in = static_cast<const std::uint8_t*>(from);
-    if (size < sizeof(Word)) {
-        for (std::size_t i = 0; i < size; ++i)
-            out[i] = in[i];
+    if (size <= kShort) {
+        copy_short(out, in, size);
         return to;
     }
     if (size <= 64) {
@@ -40,6 +71,10 @@ void* memcpy(void* to, const void* from, std::size_t size) {
 void* memmove(void* to, const void* from, std::size_t size) {
     auto* out = static_cast<std::uint8_t*>(to);
     const auto* in = static_cast<const std::uint8_t*>(from);
+    if (size <= kShort) {
+        copy_short(out, in, size);
+        return to;
+    }
     const auto distance =
         reinterpret_cast<std::uintptr_t>(out) - reinterpret_cast<std::uintptr_t>(in);
     if (distance >= size) {
