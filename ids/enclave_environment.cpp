@@ -9,9 +9,9 @@
 namespace sgm::ids {
 namespace {
 
-// How often the ring is looked at before the relay is asked to wake the hypervisor: some tens of
-// microseconds, less than a wake costs. A bound in turns, because an enclave has no clock.
-constexpr int kSpinTurns = 4000;
+// How often the ring is looked at before the relay is asked to wake the hypervisor: some hundred
+// microseconds, about what a wake costs. A bound in turns, because an enclave has no clock.
+constexpr int kSpinTurns = 16'000;
 
 EnvironmentError to_error(enclave::OcallError error) {
     switch (error) {

@@ -33,8 +33,9 @@ using wire::RingState;
 static_assert(wire::kRingMaxCall == hypervisor::kMaxCallSize);
 static_assert(wire::kRingMaxReply == hypervisor::kMaxReplySize);
 
-// An enclave that is busy asks again at once; longer would take the core from it.
-constexpr std::chrono::microseconds kSpin{50};
+// About what sleeping and being woken costs. An enclave that is busy asks again within it: it reads
+// an answer before it asks for more.
+constexpr std::chrono::microseconds kSpin{200};
 constexpr int kLooks = 16;
 // How often a sleeper looks whether the client has hung up, or the server ends.
 constexpr timespec kLookInterval{.tv_sec = 0, .tv_nsec = 200'000'000};
