@@ -118,20 +118,19 @@ bool MemoryFile::read(std::uint64_t offset, MutableBytes out) {
 
 MemoryFile::Extent MemoryFile::populated(std::uint64_t start, std::uint64_t end) {
     std::uint64_t from = start;
-    if (!known_data_[start / kPageSize]) {
+    if (!is_known(start / kPageSize)) {
         const off_t data = ::lseek(file_.get(), static_cast<off_t>(start), SEEK_DATA);
         if (data < 0 || static_cast<std::uint64_t>(data) >= end) return {end, 0};
         const off_t hole = ::lseek(file_.get(), data, SEEK_HOLE);
         from = static_cast<std::uint64_t>(data);
         const auto data_end =
             std::clamp(static_cast<std::uint64_t>(hole < 0 ? data + 1 : hole), from + 1, size_);
-        std::fill(known_data_.begin() + static_cast<std::ptrdiff_t>(from / kPageSize),
-                  known_data_.begin() + static_cast<std::ptrdiff_t>((data_end - 1) / kPageSize + 1),
-                  true);
+        for (std::uint64_t page = from / kPageSize; page <= (data_end - 1) / kPageSize; ++page)
+            mark_known(page);
     }
     const std::uint64_t limit = std::min(end, (from / kStretch + 1) * kStretch);
     std::uint64_t page = from / kPageSize + 1;
-    while (page * kPageSize < limit && known_data_[page])
+    while (page * kPageSize < limit && is_known(page))
         ++page;
     const std::uint64_t to = std::min(limit, page * kPageSize);
     map(from, to);
@@ -146,9 +145,7 @@ void MemoryFile::map(std::uint64_t from, std::uint64_t to) {
 }
 
 bool MemoryFile::is_populated(std::uint64_t page) {
-    std::uint64_t& word = known_data_[page / 64];
-    const std::uint64_t bit = std::uint64_t{1} << (page % 64);
-    if ((word & bit) != 0) return true;
+    if (is_known(page)) return true;
     // Only whether this page is data: SEEK_HOLE would go over all that follows it.
     const auto start = static_cast<off_t>(page * kPageSize);
     if (::lseek(file_.get(), start, SEEK_DATA) != start) {
@@ -160,7 +157,7 @@ bool MemoryFile::is_populated(std::uint64_t page) {
         }
         return false;
     }
-    word |= bit;
+    mark_known(page);
     return true;
 }
 

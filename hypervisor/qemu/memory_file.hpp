@@ -62,6 +62,12 @@ class MemoryFile final {
     MemoryFile(Descriptor file, const std::uint8_t* memory, std::uint64_t size, BusGuard guard);
 
     [[nodiscard]] bool is_populated(std::uint64_t page);
+    [[nodiscard]] bool is_known(std::uint64_t page) const {
+        return (known_data_[page / 64] >> (page % 64) & 1) != 0;
+    }
+    void mark_known(std::uint64_t page) {
+        known_data_[page / 64] |= std::uint64_t{1} << (page % 64);
+    }
     void map(std::uint64_t from, std::uint64_t to);
     [[nodiscard]] std::size_t page_count() const { return (size_ + 4095) / 4096; }
 
