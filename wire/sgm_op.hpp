@@ -22,6 +22,7 @@ enum class Command : std::uint16_t {
     open = 2,      // in: RegisterRequest    out: RegisterReply     ("register" is a C++ keyword)
     request = 3,   // in: SealedHeader + ct  out: SealedHeader + ct
     close = 4,     // in: SealedHeader + ct  out: SealedHeader + ct, both of an empty batch
+    revoke = 5,    // in: SignedRevocations  out: RevocationReceipt
 };
 
 // What happened to the call as a whole. Travels in the clear, so the enclave takes it as a hint
@@ -44,8 +45,10 @@ enum class Status : std::uint32_t {
     software_sgx_refused = 14,
     too_many_sessions = 15,
     internal = 16,
-    stale_epoch = 17,  // the domain was reset, restored or migrated: session closed
-    exhausted = 18,    // the session's keys have sealed what they may: session closed
+    stale_epoch = 17,       // the domain was reset, restored or migrated: session closed
+    exhausted = 18,         // the session's keys have sealed what they may: session closed
+    revoked = 19,           // by the authority's word: session closed, or registration refused
+    stale_revocation = 20,  // a revocation list that is not newer than the one that is in force
 };
 
 struct OpHeader {
@@ -155,6 +158,55 @@ struct Confirmation {
     std::uint32_t reserved;          // 60  0
 };
 static_assert(sizeof(Confirmation) == 64);
+
+// ---------------------------------------------------------------------------------------------
+// revoke
+//
+// The authority's list of what it takes back, whole each time: a newer list replaces an older one,
+// so that a host that holds one back gains nothing when the next comes through. An entry may leave
+// the list when every attestation result that was signed before it has outlived its lifetime,
+// because the authority signs none for what it has revoked. So the list is bounded, and a
+// hypervisor that starts anew, with no sessions and no nonces, needs none.
+
+inline constexpr std::array<std::uint8_t, 16> kRevocationLabel = {
+    'S', 'G', 'm', 'o', 'n', 'i', 't', 'o', 'r', ' ', 'R', 'V', ' ', 'v', '1', '\n'};
+inline constexpr std::uint32_t kMaxRevocations = 64;
+
+enum class RevokedKind : std::uint32_t {
+    mrenclave = 1,     // every IDS of this MRENCLAVE
+    domain = 2,        // every IDS of this VM
+    registration = 3,  // the one whose binding has this digest
+    everything = 4,    // every IDS
+};
+struct Revocation {
+    RevokedKind kind;          // 0
+    std::uint32_t reserved;    // 4   0
+    Digest hypervisor_key_id;  // 8   where; zeros: everywhere
+    Digest subject;            // 40  of its kind; a uuid, and for `everything` zeros, padded with 0
+};
+static_assert(sizeof(Revocation) == 72);
+
+struct RevocationList {
+    std::array<std::uint8_t, 16> label;               // 0   kRevocationLabel
+    std::uint64_t sequence;                           // 16  greater than that of every list before
+    std::uint32_t count;                              // 24  entries in use, the rest is zeros
+    std::uint32_t reserved;                           // 28  0
+    std::array<Revocation, kMaxRevocations> entries;  // 32
+};
+static_assert(sizeof(RevocationList) == 32 + kMaxRevocations * 72);
+
+struct SignedRevocations {
+    RevocationList list;  // 0
+    Signature signature;  // 4640  by the authority, over `list`
+};
+static_assert(sizeof(SignedRevocations) == 4704);
+
+struct RevocationReceipt {
+    std::uint64_t sequence;         // 0  of the list in force
+    std::uint32_t sessions_closed;  // 8
+    std::uint32_t reserved;         // 12  0
+};
+static_assert(sizeof(RevocationReceipt) == 16);
 
 // ---------------------------------------------------------------------------------------------
 // A batch: BatchHeader, then `count` times {OpCall, arguments, padding to 8}.

@@ -32,6 +32,8 @@ namespace sgm::wire {
         case Status::internal: return "the hypervisor failed";
         case Status::stale_epoch: return "the VM was reset, restored or migrated: session closed";
         case Status::exhausted: return "the session's keys are used up: session closed";
+        case Status::revoked: return "the authority has revoked this IDS";
+        case Status::stale_revocation: return "a newer revocation list is in force";
     }
     return "an unknown status";
 }

@@ -69,6 +69,7 @@ Status Core::run(Command command, MutableBytes payload, Writer& out) {
         case Command::open: return open(payload, out);
         case Command::request:
         case Command::close: return sealed(command, payload, out);
+        case Command::revoke: return revoke(payload, out);
     }
     return Status::unsupported;
 }
@@ -93,7 +94,7 @@ Status Core::identity(Bytes payload, Writer& out) {
 Status Core::open(Bytes payload, Writer& out) {
     if (payload.size() != sizeof(request_)) return Status::malformed;
     std::memcpy(&request_, payload.data(), sizeof(request_));
-    const auto registration = check(request_, trust_, nonces_, port_);
+    const auto registration = check(request_, trust_, nonces_, revocations_, port_);
     if (!registration) return registration.error();
 
     const wire::RegistrationBinding& binding = request_.binding;
@@ -110,6 +111,8 @@ Status Core::open(Bytes payload, Writer& out) {
     if (!sessions_.open(*session,
                         {.id = random_id,
                          .domain = binding.domain,
+                         .mrenclave = registration->ids.mrenclave,
+                         .binding_digest = registration->ids.binding_digest,
                          .epoch = registration->domain->epoch(),
                          .opened_ns = now_ns,
                          .expires_ns = registration->expires_ns},
@@ -122,13 +125,25 @@ Status Core::open(Bytes payload, Writer& out) {
     const std::uint64_t left_ns =
         registration->expires_ns - std::min(now_ns, registration->expires_ns);
     Writer{text}.put(
-        wire::Confirmation{.binding_digest = registration->binding_digest,
+        wire::Confirmation{.binding_digest = registration->ids.binding_digest,
                            .session = session->scope().id,
                            .epoch = session->scope().epoch,
                            .hypervisor_clock = now_ns,
                            .lifetime_seconds = static_cast<std::uint32_t>(left_ns / kSecondNs),
                            .reserved = 0});
     Writer{header}.put(sessions_.seal(*session, Command::open, text));
+    return Status::ok;
+}
+
+Status Core::revoke(Bytes payload, Writer& out) {
+    if (payload.size() != sizeof(signed_revocations_)) return Status::malformed;
+    std::memcpy(&signed_revocations_, payload.data(), sizeof(signed_revocations_));
+    const Status status = revocations_.take(signed_revocations_, trust_.authority);
+    if (status != Status::ok) return status;
+    out.put(wire::RevocationReceipt{
+        .sequence = revocations_.sequence(),
+        .sessions_closed = sessions_.close_revoked(revocations_, trust_.key_id),
+        .reserved = 0});
     return Status::ok;
 }
 
@@ -139,7 +154,9 @@ Status Core::sealed(Command command, MutableBytes payload, Writer& out) {
     if (header->size != text.size()) return Status::malformed;
 
     Session* const session = sessions_.find(header->session);
-    if (session == nullptr) return Status::no_such_session;
+    if (session == nullptr) {
+        return sessions_.was_revoked(header->session) ? Status::revoked : Status::no_such_session;
+    }
     const auto domain = still_valid(*session);
     if (!domain) return domain.error();
     if (const auto opened = sessions_.unseal(*session, command, *header, text); !opened) {

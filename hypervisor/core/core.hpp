@@ -44,6 +44,7 @@ class Core final {
     [[nodiscard]] wire::Status run(wire::Command command, MutableBytes payload, Writer& out);
     [[nodiscard]] wire::Status identity(Bytes payload, Writer& out);
     [[nodiscard]] wire::Status open(Bytes payload, Writer& out);
+    [[nodiscard]] wire::Status revoke(Bytes payload, Writer& out);
     [[nodiscard]] wire::Status sealed(wire::Command command, MutableBytes payload, Writer& out);
     // The domain of a session that may go on; else it is closed.
     [[nodiscard]] std::expected<Domain*, wire::Status> still_valid(Session& session);
@@ -53,10 +54,12 @@ class Core final {
     Port& port_;
     const Trust trust_;
     NonceTable nonces_;
+    Revocations revocations_;
     SessionTable sessions_;
     Operations operations_;
     // Working memory, here so that no stack has to hold it.
     wire::RegisterRequest request_;
+    wire::SignedRevocations signed_revocations_;
     std::array<std::uint8_t, kMaxCallSize> call_;
     std::array<std::uint8_t, kMaxReplySize> reply_;
 };

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
 #include <random>
 #include <set>
 
@@ -75,6 +76,9 @@ class CoreTest : public ::testing::Test {
         const auto parts = testing::take_apart(*answer);
         return parts && std::ranges::equal(parts->ops.at(0).after<wire::ReadResult>(), kPlain);
     }
+
+    // `end` makes the message that ends the session.
+    void expect_no_key_left_after(const std::function<Message(ClientSession&)>& end);
 
     static constexpr std::string_view kPlain = "what only the enclave may see";
     SyntheticGuest guest{4 * kMiB};
@@ -510,8 +514,13 @@ TEST(SessionTable, a_session_refuses_a_request_whose_answer_its_keys_might_not_b
     SyntheticGuest guest{kMiB};
     SyntheticPort port{{&guest}};
     const auto table = std::make_unique<SessionTable>();
-    const SessionScope scope{
-        .id = 1ull << 40, .domain = guest.id, .epoch = 1, .opened_ns = 0, .expires_ns = ~0ull};
+    const SessionScope scope{.id = 1ull << 40,
+                             .domain = guest.id,
+                             .mrenclave = {},
+                             .binding_digest = {},
+                             .epoch = 1,
+                             .opened_ns = 0,
+                             .expires_ns = ~0ull};
     const auto last_request = [&](std::uint64_t sealed_before) {
         Session* const session = table->make_room(guest.id, port);
         EXPECT_TRUE(table->open(*session, scope, {}, {}, KeyUsage{sealed_before}));
@@ -594,9 +603,10 @@ TEST_F(CoreTest, frames_that_are_none_are_refused) {
     EXPECT_EQ(status_of(changed([](auto& h) { h.size = 1; })), Status::malformed);
     EXPECT_EQ(status_of(changed([](auto& h) { h.version = 2; })), Status::unsupported);
     EXPECT_EQ(status_of(changed([](auto& h) { h.command = 0; })), Status::unsupported);
-    EXPECT_EQ(status_of(changed([](auto& h) { h.command = 5; })), Status::unsupported);
+    EXPECT_EQ(status_of(changed([](auto& h) { h.command = 6; })), Status::unsupported);
     EXPECT_EQ(status_of(changed([](auto& h) { h.command = 2; })), Status::malformed);
     EXPECT_EQ(status_of(changed([](auto& h) { h.command = 3; })), Status::malformed);
+    EXPECT_EQ(status_of(changed([](auto& h) { h.command = 5; })), Status::malformed);
 }
 
 TEST_F(CoreTest, a_reply_buffer_that_is_too_small_gets_nothing) {
@@ -647,7 +657,7 @@ TEST_F(CoreTest, random_calls_are_refused_and_leave_the_session_alone_or_closed)
 
 // --- keys
 
-TEST_F(CoreTest, a_closed_session_leaves_no_key_behind) {
+void CoreTest::expect_no_key_left_after(const std::function<Message(ClientSession&)>& end) {
     const auto image = [&] {
         const auto* bytes = reinterpret_cast<const std::uint8_t*>(core.get());
         return Message{bytes, bytes + sizeof(Core)};
@@ -677,13 +687,31 @@ TEST_F(CoreTest, a_closed_session_leaves_no_key_behind) {
         return found;
     };
     EXPECT_EQ(count(image()), 4) << "this test looks in the wrong place";
-    EXPECT_EQ(status_of(session->seal(Command::close, BatchBuilder{}.bytes())), Status::ok);
+    EXPECT_EQ(status_of(end(*session)), Status::ok);
     EXPECT_EQ(count(image()), 0);
+}
+
+TEST_F(CoreTest, a_closed_session_leaves_no_key_behind) {
+    expect_no_key_left_after([](ClientSession& session) {
+        return session.seal(Command::close, BatchBuilder{}.bytes());
+    });
+}
+
+TEST_F(CoreTest, a_revoked_session_leaves_no_key_behind) {
+    expect_no_key_left_after([&](ClientSession&) {
+        wire::RevocationList list{};
+        list.label = wire::kRevocationLabel;
+        list.sequence = 1;
+        list.count = 1;
+        list.entries[0].kind = wire::RevokedKind::everything;
+        const wire::Signature signature = authority.sign({bytes_of(list)});
+        return frame(Command::revoke, {bytes_of(list), bytes_of(signature)});
+    });
 }
 
 TEST(StatusText, every_refusal_has_its_own_words) {
     std::set<std::string_view> texts;
-    constexpr std::uint32_t kCount = static_cast<std::uint32_t>(Status::exhausted) + 1;
+    constexpr std::uint32_t kCount = static_cast<std::uint32_t>(Status::stale_revocation) + 1;
     for (std::uint32_t i = 0; i < kCount; ++i)
         texts.insert(wire::text(static_cast<Status>(i)));
     EXPECT_EQ(texts.size(), kCount);

@@ -27,7 +27,8 @@ bool same_ids(const wire::IdsKeys& a, const wire::IdsKeys& b) {
 }  // namespace
 
 std::expected<Registration, Status> check(const wire::RegisterRequest& request, const Trust& trust,
-                                          const NonceTable& nonces, Port& port) {
+                                          const NonceTable& nonces, const Revocations& revocations,
+                                          Port& port) {
     const wire::RegistrationBinding& binding = request.binding;
     const wire::AttestationResult& result = request.attestation.result;
     const auto refuse = [](Status status) { return std::unexpected{status}; };
@@ -56,10 +57,13 @@ std::expected<Registration, Status> check(const wire::RegisterRequest& request, 
     if ((result.flags & wire::kAttestedSoftwareSgx) != 0 && !trust.allow_software_sgx) {
         return refuse(Status::software_sgx_refused);
     }
+    const IdsIdentity ids{
+        .domain = binding.domain, .mrenclave = result.mrenclave, .binding_digest = digest};
+    if (revocations.cover(ids, trust.key_id)) return refuse(Status::revoked);
     // 2^32 s is 2^62 ns: no overflow for centuries of uptime.
     const std::uint64_t expires_ns = *issued_ns + result.lifetime_seconds * kSecondNs;
     if (port.now_ns() >= expires_ns) return refuse(Status::lifetime_over);
-    return Registration{.domain = domain, .binding_digest = digest, .expires_ns = expires_ns};
+    return Registration{.domain = domain, .ids = ids, .expires_ns = expires_ns};
 }
 
 std::expected<crypto::Secret<32>, Status> open_secret(const wire::RegistrationBinding& binding,

@@ -11,6 +11,7 @@
 #include "crypto/secret.hpp"
 #include "hypervisor/core/nonce_table.hpp"
 #include "hypervisor/core/port.hpp"
+#include "hypervisor/core/revocations.hpp"
 #include "wire/attestation.hpp"
 #include "wire/sgm_op.hpp"
 
@@ -26,14 +27,16 @@ struct Trust {
 
 struct Registration {
     Domain* domain;
-    wire::Digest binding_digest;
+    IdsIdentity ids;
     std::uint64_t expires_ns;  // on the port's clock
 };
 
 // Reads the nonce table and changes nothing: a refused request does not use its nonce up.
 [[nodiscard]] std::expected<Registration, wire::Status> check(const wire::RegisterRequest& request,
                                                               const Trust& trust,
-                                                              const NonceTable& nonces, Port& port);
+                                                              const NonceTable& nonces,
+                                                              const Revocations& revocations,
+                                                              Port& port);
 
 // The session secret. Error: bad_encapsulation.
 [[nodiscard]] std::expected<crypto::Secret<32>, wire::Status> open_secret(

@@ -24,6 +24,7 @@ bool SessionTable::open(Session& session, SessionScope scope, const wire::Nonce&
     scope.id = (scope.id & ~kPlaceMask) | place;
     if (scope.id == 0) return false;
     session.scope_ = scope;
+    session.revoked_ = 0;
     session.counter_ = 0;
     session.usage_ = usage;
     session.material_ = derive_keys(scope.name(), registration_nonce, secret);
@@ -38,6 +39,27 @@ void SessionTable::close(Session& session) {
     }
     crypto::wipe(session.material_.mutable_bytes());
     session.scope_ = {};
+}
+
+std::uint32_t SessionTable::close_revoked(const Revocations& revocations,
+                                          const wire::Digest& hypervisor_key_id) {
+    std::uint32_t closed = 0;
+    for (Session& session : sessions_) {
+        const SessionScope& scope = session.scope();
+        const IdsIdentity ids{.domain = scope.domain,
+                              .mrenclave = scope.mrenclave,
+                              .binding_digest = scope.binding_digest};
+        if (!session.is_open() || !revocations.cover(ids, hypervisor_key_id)) continue;
+        const std::uint64_t id = scope.id;
+        close(session);
+        session.revoked_ = id;
+        ++closed;
+    }
+    return closed;
+}
+
+bool SessionTable::was_revoked(std::uint64_t id) const {
+    return id != 0 && sessions_[id & kPlaceMask].revoked_ == id;
 }
 
 // The sessions of one domain lie side by side, so they do not take each other's schedules.

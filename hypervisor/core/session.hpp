@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "hypervisor/core/port.hpp"
+#include "hypervisor/core/revocations.hpp"
 #include "hypervisor/core/session_keys.hpp"
 
 namespace sgm::hypervisor {
@@ -24,6 +25,8 @@ inline constexpr std::size_t kMaxSchedules = 64;
 struct SessionScope {
     std::uint64_t id;  // never 0
     wire::Uuid domain;
+    wire::Digest mrenclave;
+    wire::Digest binding_digest;
     std::uint64_t epoch;
     std::uint64_t opened_ns;
     std::uint64_t expires_ns;
@@ -42,6 +45,9 @@ class Session final {
     std::uint64_t counter_ = 0;  // the greatest so far
     KeyUsage usage_;
     KeyMaterial material_;  // zeros when closed
+    // The id of the session that was here before and that the authority revoked, so that its IDS
+    // can be told why; 0: none.
+    std::uint64_t revoked_ = 0;
 };
 
 // Room for kMaxSessionsPerDomain sessions of each of kMaxDomains domains: no domain can take what
@@ -64,6 +70,11 @@ class SessionTable final {
                             const wire::Nonce& registration_nonce, const crypto::Secret<32>& secret,
                             KeyUsage usage = {});
     void close(Session& session);
+    // Closes what `revocations` covers; how many sessions that were.
+    [[nodiscard]] std::uint32_t close_revoked(const Revocations& revocations,
+                                              const wire::Digest& hypervisor_key_id);
+    // Whether a session of this id was closed so, and no other has taken its place.
+    [[nodiscard]] bool was_revoked(std::uint64_t id) const;
 
     // Opens a request in place. On an error the session is closed: refused_counter, refused_tag,
     // exhausted.

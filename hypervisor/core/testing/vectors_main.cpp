@@ -61,6 +61,15 @@ Registrar registrar(Core& core, const wire::Identity& hypervisor, const wire::Uu
     return out;
 }
 
+wire::RevocationList everything_revoked() {
+    wire::RevocationList out{};
+    out.label = wire::kRevocationLabel;
+    out.sequence = 1;
+    out.count = 1;
+    out.entries[0].kind = wire::RevokedKind::everything;
+    return out;
+}
+
 int run() {
     const auto hypervisor_key = crypto::SealingKeyPair::from_private(filled(0x11));
     const auto authority = crypto::SigningKeyPair::from_seed(filled(0xaa));
@@ -106,6 +115,16 @@ int run() {
     exchange(*core, "close", session->seal(wire::Command::close, BatchBuilder{}.bytes()));
     exchange(*core, "a request after it",
              session->seal(wire::Command::request, BatchBuilder{}.bytes()));
+
+    std::printf("\n# A revocation\n");
+    const wire::RevocationList list = everything_revoked();
+    const wire::Signature signature = authority.sign({bytes_of(list)});
+    print("list: its head and its only entry; zeros follow, up to 4640 bytes",
+          bytes_of(list).first(offsetof(wire::RevocationList, entries) + sizeof(wire::Revocation)));
+    print("signature", signature);
+    const Reply receipt =
+        call(*core, frame(wire::Command::revoke, {bytes_of(list), bytes_of(signature)}));
+    print("receipt", receipt.payload);
     return 0;
 }
 
