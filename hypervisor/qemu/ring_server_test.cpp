@@ -3,12 +3,10 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <linux/futex.h>
 #include <spdlog/spdlog.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 
 #include <algorithm>
@@ -21,7 +19,7 @@
 #include "config/temporary_directory.hpp"
 #include "hypervisor/core/testing/client.hpp"
 #include "hypervisor/core/testing/synthetic_guest.hpp"
-#include "wire/ring.hpp"
+#include "hypervisor/qemu/testing/ring_client.hpp"
 
 namespace sgm::qemu {
 namespace {
@@ -30,112 +28,15 @@ using hypervisor::testing::BatchBuilder;
 using hypervisor::testing::ClientSession;
 using hypervisor::testing::Message;
 using hypervisor::testing::Registrar;
+using testing::hello_status;
+using testing::kHello;
+using testing::make_ring;
+using testing::payload_of;
+using testing::RingClient;
+using testing::send_hello;
+using testing::status_of;
+using testing::try_connect;
 using wire::RingState;
-
-Descriptor make_ring(std::uint64_t size = wire::kRingSize, int seals = F_SEAL_SHRINK) {
-    Descriptor memory{::memfd_create("ring", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
-    EXPECT_EQ(::ftruncate(memory.get(), static_cast<off_t>(size)), 0);
-    EXPECT_EQ(::fcntl(memory.get(), F_ADD_SEALS, seals), 0);
-    return memory;
-}
-
-Descriptor connect_to(const std::filesystem::path& path) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::ranges::copy(path.string(), address.sun_path);
-    Descriptor socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-    if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) !=
-        0) {
-        return Descriptor{};
-    }
-    return socket;
-}
-
-void send_hello(int socket, const wire::RingHello& hello, std::vector<int> descriptors) {
-    iovec part{.iov_base = const_cast<wire::RingHello*>(&hello), .iov_len = sizeof(hello)};
-    const std::size_t bytes = descriptors.size() * sizeof(int);
-    std::vector<std::uint8_t> control(CMSG_SPACE(bytes));
-    msghdr message{};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    if (!descriptors.empty()) {
-        message.msg_control = control.data();
-        message.msg_controllen = control.size();
-        cmsghdr* header = CMSG_FIRSTHDR(&message);
-        header->cmsg_level = SOL_SOCKET;
-        header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(bytes);
-        std::memcpy(CMSG_DATA(header), descriptors.data(), bytes);
-    }
-    EXPECT_EQ(::sendmsg(socket, &message, MSG_NOSIGNAL), static_cast<ssize_t>(sizeof(hello)));
-}
-
-wire::Status hello_status(int socket) {
-    wire::RingHelloReply reply{};
-    EXPECT_EQ(::recv(socket, &reply, sizeof(reply), MSG_WAITALL),
-              static_cast<ssize_t>(sizeof(reply)));
-    EXPECT_EQ(reply.magic, wire::kOpMagic);
-    return static_cast<wire::Status>(reply.status);
-}
-
-constexpr wire::RingHello kHello{
-    .magic = wire::kOpMagic, .version = wire::kProtocolVersion, .size = wire::kRingSize};
-
-// The enclave's end of a ring, and the host's.
-class Client final {
-  public:
-    explicit Client(const std::filesystem::path& path, Descriptor memory = make_ring())
-        : memory_{std::move(memory)}, socket_{connect_to(path)} {
-        send_hello(socket_.get(), kHello, {memory_.get()});
-        EXPECT_EQ(hello_status(socket_.get()), wire::Status::ok);
-        bytes_ = static_cast<std::uint8_t*>(
-            ::mmap(nullptr, wire::kRingSize, PROT_READ | PROT_WRITE, MAP_SHARED, memory_.get(), 0));
-    }
-    ~Client() { ::munmap(bytes_, wire::kRingSize); }
-    Client(const Client&) = delete;
-    Client& operator=(const Client&) = delete;
-
-    wire::RingHeader& header() { return *reinterpret_cast<wire::RingHeader*>(bytes_); }
-    void put_call(Bytes message, std::uint32_t size) {
-        std::memcpy(bytes_ + wire::kRingCallOffset, message.data(), message.size());
-        header().call_size = size;
-        set_state(RingState::call);
-    }
-    Message call(Bytes message) {
-        put_call(message, static_cast<std::uint32_t>(message.size()));
-        return await_reply();
-    }
-    Message await_reply() {
-        while (load(header().state) == static_cast<std::uint32_t>(RingState::call)) {
-            futex(FUTEX_WAIT, static_cast<std::uint32_t>(RingState::call));
-        }
-        const std::uint8_t* reply = bytes_ + wire::kRingReplyOffset;
-        Message message{reply, reply + header().reply_size};
-        set_state(RingState::idle);
-        return message;
-    }
-    // The connection's end as the server sees it: it hangs up, or 0 bytes.
-    bool server_hung_up() {
-        char byte = 0;
-        return ::recv(socket_.get(), &byte, 1, 0) == 0;
-    }
-    void set_state(RingState state) {
-        __atomic_store_n(&header().state, static_cast<std::uint32_t>(state), __ATOMIC_SEQ_CST);
-        futex(FUTEX_WAKE, 1);
-    }
-
-  private:
-    static std::uint32_t load(std::uint32_t& word) {
-        return __atomic_load_n(&word, __ATOMIC_SEQ_CST);
-    }
-    void futex(int operation, std::uint32_t value) {
-        ::syscall(SYS_futex, &header().state, operation, value, nullptr, nullptr, 0);
-    }
-
-    Descriptor memory_;
-    Descriptor socket_;
-    std::uint8_t* bytes_ = nullptr;
-};
 
 crypto::SealingKeyPair hypervisor_keys() {
     std::array<std::uint8_t, 32> key{};
@@ -150,9 +51,6 @@ class RingServerTest : public ::testing::Test {
         auto listening = RingServer::listen(path, 0600, gate);
         EXPECT_TRUE(listening.has_value()) << listening.error().sentence;
         if (listening) server = std::move(*listening);
-    }
-    static wire::Status status_of(const Message& reply) {
-        return static_cast<wire::Status>(Reader{reply}.take<wire::OpHeader>()->status);
     }
 
     config::TemporaryDirectory directory;
@@ -175,27 +73,24 @@ TEST_F(RingServerTest, the_socket_is_for_its_owner_only) {
 TEST_F(RingServerTest, an_ids_registers_and_reads_over_a_ring) {
     // The registrar asks the core directly for its nonce: nobody else uses it yet.
     const Registrar registrar{*core, guest.id};
-    Client client{path};
+    RingClient client{path};
     const Message opened = client.call(registrar.signed_by(authority));
     ASSERT_EQ(status_of(opened), wire::Status::ok);
-    const auto session =
-        ClientSession::confirm(registrar, Bytes{opened}.subspan(sizeof(wire::OpHeader)));
+    const auto session = ClientSession::confirm(registrar, payload_of(opened));
     ASSERT_NE(session, nullptr);
     for (int i = 0; i < 100; ++i) {
         const Message reply = client.call(
             session->seal(wire::Command::request,
                           BatchBuilder{}.read(0, wire::Paging::physical, 0x1000, 4096).bytes()));
         ASSERT_EQ(status_of(reply), wire::Status::ok);
-        ASSERT_TRUE(
-            session->open(wire::Command::request, Bytes{reply}.subspan(sizeof(wire::OpHeader)))
-                .has_value());
+        ASSERT_TRUE(session->open(wire::Command::request, payload_of(reply)).has_value());
     }
 }
 
 TEST_F(RingServerTest, the_same_ring_may_be_brought_again) {
     const Descriptor memory = make_ring();
     for (int i = 0; i < 3; ++i) {
-        Client client{path, Descriptor{::dup(memory.get())}};
+        RingClient client{path, Descriptor{::dup(memory.get())}};
         EXPECT_EQ(status_of(client.call(hypervisor::testing::frame(wire::Command::identity, {}))),
                   wire::Status::ok);
     }
@@ -214,13 +109,13 @@ TEST_F(RingServerTest, a_call_that_was_waiting_before_the_connection_is_served) 
               static_cast<ssize_t>(sizeof(header)));
     ASSERT_EQ(::pwrite(memory.get(), call.data(), call.size(), wire::kRingCallOffset),
               static_cast<ssize_t>(call.size()));
-    Client client{path, std::move(memory)};
+    RingClient client{path, std::move(memory)};
     EXPECT_EQ(status_of(client.await_reply()), wire::Status::ok);
 }
 
 TEST_F(RingServerTest, several_clients_are_served_at_once) {
-    Client first{path};
-    Client second{path};
+    RingClient first{path};
+    RingClient second{path};
     const Message call = hypervisor::testing::frame(wire::Command::identity, {});
     for (int i = 0; i < 50; ++i) {
         EXPECT_EQ(status_of(first.call(call)), wire::Status::ok);
@@ -229,7 +124,7 @@ TEST_F(RingServerTest, several_clients_are_served_at_once) {
 }
 
 TEST_F(RingServerTest, impossible_sizes_are_malformed_and_read_nothing_beyond_the_ring) {
-    Client client{path};
+    RingClient client{path};
     const Message call = hypervisor::testing::frame(wire::Command::identity, {});
     for (const std::uint32_t size :
          {0u, 15u, 17u, wire::kRingMaxCall, wire::kRingMaxCall + 1, 0x7fff'ffffu, 0xffff'ffffu}) {
@@ -240,7 +135,7 @@ TEST_F(RingServerTest, impossible_sizes_are_malformed_and_read_nothing_beyond_th
 }
 
 TEST_F(RingServerTest, a_closed_ring_ends_the_connection_and_states_that_are_none_do_nothing) {
-    Client client{path};
+    RingClient client{path};
     client.set_state(static_cast<RingState>(77));
     client.set_state(RingState::reply);
     EXPECT_EQ(status_of(client.call(hypervisor::testing::frame(wire::Command::identity, {}))),
@@ -251,8 +146,8 @@ TEST_F(RingServerTest, a_closed_ring_ends_the_connection_and_states_that_are_non
 
 TEST_F(RingServerTest, memory_that_could_be_taken_away_is_not_mapped) {
     const auto refused = [&](wire::RingHello hello, std::vector<int> descriptors) {
-        const Descriptor socket = connect_to(path);
-        send_hello(socket.get(), hello, std::move(descriptors));
+        const Descriptor socket = try_connect(path);
+        send_hello(socket.get(), hello, descriptors);
         EXPECT_EQ(hello_status(socket.get()), wire::Status::malformed);
     };
     const Descriptor good = make_ring();
@@ -285,8 +180,8 @@ TEST_F(RingServerTest, descriptors_that_nobody_asked_for_are_not_kept) {
     const auto before = open_descriptors();
     {
         const Descriptor memory = make_ring();
-        const Descriptor socket = connect_to(path);
-        send_hello(socket.get(), kHello, {memory.get(), memory.get()});
+        const Descriptor socket = try_connect(path);
+        send_hello(socket.get(), kHello, std::array{memory.get(), memory.get()});
         (void)hello_status(socket.get());
         ::shutdown(socket.get(), SHUT_WR);
         char byte = 0;
@@ -297,16 +192,16 @@ TEST_F(RingServerTest, descriptors_that_nobody_asked_for_are_not_kept) {
 
 TEST_F(RingServerTest, clients_that_hang_up_at_once_leave_room_for_others) {
     for (std::size_t i = 0; i < 2 * RingServer::kMaxConnections; ++i) {
-        const Descriptor socket = connect_to(path);
+        const Descriptor socket = try_connect(path);
         ASSERT_TRUE(static_cast<bool>(socket));
         if (i % 2 == 0) send_hello(socket.get(), kHello, {});
     }
     // Those before it in the queue are accepted first, and have hung up.
-    EXPECT_NE(std::make_unique<Client>(path), nullptr);
+    EXPECT_NE(std::make_unique<RingClient>(path), nullptr);
 }
 
 TEST_F(RingServerTest, a_host_that_rewrites_the_ring_meanwhile_gains_nothing) {
-    Client client{path};
+    RingClient client{path};
     std::atomic<bool> attack = false;
     std::atomic<bool> at_it = false;
     const std::jthread host{[&](const std::stop_token& stop) {
@@ -335,15 +230,13 @@ TEST_F(RingServerTest, a_host_that_rewrites_the_ring_meanwhile_gains_nothing) {
         const Registrar registrar{*core, guest.id};
         const Message opened = client.call(registrar.signed_by(authority));
         ASSERT_EQ(status_of(opened), wire::Status::ok);
-        const auto session =
-            ClientSession::confirm(registrar, Bytes{opened}.subspan(sizeof(wire::OpHeader)));
+        const auto session = ClientSession::confirm(registrar, payload_of(opened));
         ASSERT_NE(session, nullptr);
         attack = true;
         const Message reply = client.call(session->seal(wire::Command::request, batch));
         end_attack();
         // It was refused, or not authentic, or is the answer to what was asked.
-        const auto answer =
-            session->open(wire::Command::request, Bytes{reply}.subspan(sizeof(wire::OpHeader)));
+        const auto answer = session->open(wire::Command::request, payload_of(reply));
         if (!answer) continue;
         const auto parts = hypervisor::testing::take_apart(*answer);
         ASSERT_TRUE(parts.has_value());

@@ -55,8 +55,7 @@ wire::Identity identity(Core& core) {
     return *identity;
 }
 
-Registrar::Registrar(Core& core, const wire::Uuid& domain) {
-    const wire::Identity hypervisor = identity(core);
+Registrar::Registrar(const wire::Identity& hypervisor, const wire::Uuid& domain) {
     if (!crypto::random_bytes(secret.mutable_bytes())) std::abort();
     binding = {};
     binding.registration_nonce = hypervisor.registration_nonce;

@@ -38,7 +38,8 @@ struct Registrar {
     wire::AttestationResult result;
 
     // All as it should be, for a fresh nonce of `core`.
-    Registrar(Core& core, const wire::Uuid& domain);
+    Registrar(Core& core, const wire::Uuid& domain) : Registrar{identity(core), domain} {}
+    Registrar(const wire::Identity& hypervisor, const wire::Uuid& domain);
     // Takes over what the binding says now.
     void rebind();
     [[nodiscard]] Message signed_by(const crypto::SigningKeyPair& authority) const;
