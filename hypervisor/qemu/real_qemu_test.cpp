@@ -51,9 +51,9 @@ class RealQemuTest : public ::testing::Test {
     }
     static Deadline soon() { return std::chrono::steady_clock::now() + std::chrono::seconds{20}; }
 
-    void start(std::vector<std::string> options) {
-        qemu = std::make_unique<RealQemu>(directory.path(), std::move(options));
-        ASSERT_TRUE(qemu->runs());
+    void start(const std::vector<std::string>& options) {
+        qemu = std::make_unique<RealQemu>(directory.path(), options);
+        ASSERT_TRUE(qemu->was_started());
     }
     // The way of `sgmonitor hypervisor attach`.
     std::unique_ptr<QemuDomain> attach(ContinueGuard* guard = nullptr) {

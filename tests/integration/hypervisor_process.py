@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import unittest
@@ -16,10 +15,9 @@ from pathlib import Path
 VM = Path(__file__).resolve().parents[1] / "vm"
 sys.path.insert(0, str(VM))
 
-from common import program
+from common import end, program, spawn
 from parties import Party, run
 
-SECONDS = 30
 USER = "nobody"
 
 
@@ -31,7 +29,6 @@ class HypervisorProcess(unittest.TestCase):
         self.addCleanup(temporary.cleanup)
         self.directory = Path(temporary.name)
         run("sgmonitor-authority", "init", "--dir", self.directory / "authority")
-        self.qemus = 0
 
     def start(self, *options):
         own = self.directory / "hypervisor"
@@ -46,16 +43,19 @@ class HypervisorProcess(unittest.TestCase):
         self.party.await_ready()
 
     def qemu(self, number, *options):
-        """A QEMU that somebody else has started, and its QMP socket."""
+        """A QEMU that somebody else has started, and its QMP socket. It listens before QEMU has
+        started, so nobody has to wait; in QEMU's process, which its clients ask the socket for."""
         qmp = self.directory / f"qmp-{number}"
-        pid = self.directory / f"pid-{number}"
-        subprocess.run(
-            ["qemu-system-x86_64", "-S", "-nodefaults", "-display", "none", "-accel", "tcg",
-             "-daemonize", "-pidfile", pid, "-uuid", uuid(number),
-             "-qmp", f"unix:{qmp},server=on,wait=off", *options],
-            check=True, timeout=SECONDS,
-        )  # fmt: skip
-        self.addCleanup(lambda: os.kill(int(pid.read_text()), 9))
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(qmp))
+            process = spawn(
+                ["qemu-system-x86_64", "-S", "-nodefaults", "-display", "none", "-accel", "tcg",
+                 "-uuid", uuid(number), "-mon", "chardev=qmp,mode=control",
+                 "-chardev", f"socket,id=qmp,fd={listener.fileno()},server=on,wait=off", *options],
+                before=listener.listen,
+                pass_fds=[listener.fileno()],
+            )  # fmt: skip
+        self.addCleanup(end, process)
         return qmp
 
     def attach(self, qmp, *options):

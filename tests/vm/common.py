@@ -40,13 +40,19 @@ def _die_with_parent():
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def spawn(command, **options):
+def spawn(command, before=None, **options):
     """Popen whose process ends with ours, however ours ends, and gets no terminal's Ctrl-C: we
-    end it ourselves, in our order."""
+    end it ourselves, in our order. `before` is called in it, before the command."""
+
+    def prepare():
+        _die_with_parent()
+        if before:
+            before()
+
     options.setdefault("stdin", subprocess.DEVNULL)
     return subprocess.Popen(
         [str(word) for word in command],
-        preexec_fn=_die_with_parent,
+        preexec_fn=prepare,
         process_group=0,
         **options,
     )

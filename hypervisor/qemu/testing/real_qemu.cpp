@@ -1,56 +1,42 @@
 // SPDX-License-Identifier: MIT
 #include "hypervisor/qemu/testing/real_qemu.hpp"
 
-#include <signal.h>
-#include <spawn.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <fstream>
+#include <array>
+
+#include "hypervisor/qemu/unix_socket.hpp"
 
 namespace sgm::qemu::testing {
-namespace {
-
-constexpr const char* kProgram = "qemu-system-x86_64";
-
-int run(const std::vector<std::string>& words) {
-    std::vector<char*> arguments;
-    for (const std::string& word : words)
-        arguments.push_back(const_cast<char*>(word.c_str()));
-    arguments.push_back(nullptr);
-    pid_t child = -1;
-    if (::posix_spawnp(&child, kProgram, nullptr, nullptr, arguments.data(), environ) != 0)
-        return -1;
-    int status = -1;
-    ::waitpid(child, &status, 0);
-    return status;
-}
-
-}  // namespace
 
 bool has_qemu() {
     return ::access("/usr/bin/qemu-system-x86_64", X_OK) == 0;
 }
 
-RealQemu::RealQemu(const std::filesystem::path& directory, std::vector<std::string> options) {
-    const auto monitor = [&](const char* name) {
-        return "unix:" + (directory / name).string() + ",server=on,wait=off";
-    };
-    const std::filesystem::path pid_file = directory / "pid";
-    // With -daemonize the command ends once the sockets are there.
-    std::vector<std::string> words{kProgram,      "-S",
-                                   "-nodefaults", "-display",
-                                   "none",        "-daemonize",
-                                   "-pidfile",    pid_file.string(),
-                                   "-accel",      "tcg",
-                                   "-qmp",        monitor("qmp"),
-                                   "-qmp",        monitor("admin")};
+// The sockets listen before QEMU has started: nobody has to wait until it makes them, and it need
+// not become a daemon, which would outlive a test that is killed.
+RealQemu::RealQemu(const std::filesystem::path& directory,
+                   const std::vector<std::string>& options) {
+    const auto qmp = listen_at(directory / "qmp", 0600);
+    const auto admin = listen_at(directory / "admin", 0600);
+    if (!qmp || !admin) return;
+    std::vector<std::string> words{"qemu-system-x86_64",
+                                   "-S",
+                                   "-nodefaults",
+                                   "-display",
+                                   "none",
+                                   "-accel",
+                                   "tcg",
+                                   "-chardev",
+                                   "socket,id=qmp,fd=3,server=on,wait=off",
+                                   "-mon",
+                                   "chardev=qmp,mode=control",
+                                   "-chardev",
+                                   "socket,id=admin,fd=4,server=on,wait=off",
+                                   "-mon",
+                                   "chardev=admin,mode=control"};
     words.insert(words.end(), options.begin(), options.end());
-    if (run(words) == 0) std::ifstream{pid_file} >> pid_;
-}
-
-RealQemu::~RealQemu() {
-    if (pid_ > 0) ::kill(pid_, SIGKILL);
+    process_.emplace(words, std::array{qmp->get(), admin->get()});
 }
 
 }  // namespace sgm::qemu::testing

@@ -2,11 +2,12 @@
 // A QEMU of this machine, its guest stopped before its first instruction (-S) and without a kernel.
 #pragma once
 
-#include <sys/types.h>
-
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "hypervisor/qemu/testing/child_process.hpp"
 
 namespace sgm::qemu::testing {
 
@@ -15,15 +16,13 @@ namespace sgm::qemu::testing {
 class RealQemu final {
   public:
     // Listens on directory/qmp and directory/admin; `options` come after those that all have.
-    RealQemu(const std::filesystem::path& directory, std::vector<std::string> options);
-    ~RealQemu();
-    RealQemu(const RealQemu&) = delete;
-    RealQemu& operator=(const RealQemu&) = delete;
+    RealQemu(const std::filesystem::path& directory, const std::vector<std::string>& options);
 
-    [[nodiscard]] bool runs() const { return pid_ > 0; }
+    // It was started; options that it does not like end it.
+    [[nodiscard]] bool was_started() const { return process_ && process_->pid() > 0; }
 
   private:
-    pid_t pid_ = -1;
+    std::optional<ChildProcess> process_;
 };
 
 }  // namespace sgm::qemu::testing
