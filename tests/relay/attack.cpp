@@ -53,10 +53,6 @@ std::string_view text(Attack attack) {
     return kNames.at(static_cast<std::size_t>(attack));
 }
 
-std::uint32_t Case::first_touched() const {
-    return attack == Attack::replay || attack == Attack::reflect ? later : message;
-}
-
 std::string name(const Case& one) {
     return fmt::format("{}:{}:{}:{}", text(one.attack), one.message, one.later, one.detail);
 }

@@ -38,9 +38,6 @@ struct Case {
     std::uint32_t message;
     std::uint32_t later;
     std::uint32_t detail;
-
-    // The first message that is not as in the honest conversation.
-    [[nodiscard]] std::uint32_t first_touched() const;
 };
 
 // "flip:12:0:345"

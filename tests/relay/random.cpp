@@ -3,6 +3,7 @@
 
 #include <sodium.h>
 
+#include <cstdint>
 #include <cstring>
 
 namespace sgm::relay {
@@ -43,8 +44,8 @@ void make_randomness_repeatable() {
     ::randombytes_set_implementation(&source);
 }
 
-void begin_randomness(std::uint64_t number) {
-    state = number;
+void begin_randomness_anew() {
+    state = 0;
 }
 
 }  // namespace sgm::relay

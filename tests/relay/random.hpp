@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: MIT
-// The same random bytes in every run: every key of every party comes from the number of the case.
+// The same random bytes in every case and every run, so that a case is the same alone as among all.
 #pragma once
-
-#include <cstdint>
 
 namespace sgm::relay {
 
 // Takes the place of the kernel's source, for this process. Before anything else of crypto/.
 void make_randomness_repeatable();
 
-// What follows depends on `number` alone.
-void begin_randomness(std::uint64_t number);
+// What follows has followed the last call too.
+void begin_randomness_anew();
 
 }  // namespace sgm::relay

@@ -48,19 +48,20 @@ Relay::Relay(ids::testing::World& world, Hypervisor hypervisor, ReadCount reads,
       leaks_{leaks},
       buffer_(wire::kRingMaxReply) {}
 
-void Relay::arm(const Case& attack, bool at_identity, Message substitute) {
+void Relay::begin() {
+    case_.reset();
+    messages_.clear();
+    calls_.clear();
+    to_owner.clear();
+}
+
+void Relay::arm(const Case& attack, Message substitute) {
     case_ = attack;
-    at_identity_ = at_identity;
     substitute_ = std::move(substitute);
     held_.clear();
     over_ = false;
     steps_ = waits_ = refusals_ = 0;
     authority_refused_ = false;
-}
-
-void Relay::disarm() {
-    case_.reset();
-    at_identity_ = true;
 }
 
 std::vector<std::size_t> Relay::sizes() const {
@@ -117,13 +118,9 @@ std::expected<std::size_t, EnvironmentError> Relay::call_hypervisor(Bytes call,
         return std::unexpected(EnvironmentError::stopped);
     }
     note_call(call);
-    if (at_identity_ && is(call, wire::Command::identity)) {
-        at_identity_ = false;
-        messages_.clear();
-    }
     Exchange exchange{.at = messages_.size(), .call = to_message(call), .reply = {}};
     messages_.push_back(exchange.call);
-    const bool attacks = case_ && !at_identity_;
+    const bool attacks = case_.has_value();
     if (attacks) attack_call(exchange);
     if (!exchange.delivered) exchange.reply = deliver(exchange.call);
     messages_.push_back(exchange.reply);

@@ -28,11 +28,13 @@ class Relay final : public ids::Environment {
     Relay(ids::testing::World& world, Hypervisor hypervisor, ReadCount reads, const Leaks& leaks);
 
     // --- the case
-    // From here on; with `at_identity`, messages are numbered from the next `identity` on, else
-    // they go on from the last. `substitute`: for cases that put another's message in place.
-    void arm(const Case& attack, bool at_identity, Message substitute);
-    // Honest again, and numbers messages from the next `identity` on.
-    void disarm();
+    // From the next message on, which is number 0. `substitute`: for cases that put another's
+    // message in place.
+    void arm(const Case& attack, Message substitute);
+    // Honest again.
+    void disarm() { case_.reset(); }
+    // Forgets all that was before: parties that know nothing of it begin.
+    void begin();
 
     // The case has been carried out, to its end.
     [[nodiscard]] bool is_over() const { return over_; }
@@ -40,7 +42,7 @@ class Relay final : public ids::Environment {
     [[nodiscard]] bool authority_refused() const { return authority_refused_; }
     [[nodiscard]] std::uint32_t waits() const { return waits_; }
 
-    // Sizes since the last `identity` that numbers began with.
+    // Of the messages so far.
     [[nodiscard]] std::vector<std::size_t> sizes() const;
 
     // What did not hold since the last call; empty when all did.
@@ -49,7 +51,6 @@ class Relay final : public ids::Environment {
     // --- for the other parties on this host
     // A call that one of them truly made, and may be delivered once.
     void note_call(Bytes call) { calls_.emplace_back(call.begin(), call.end()); }
-    void forget_calls() { calls_.clear(); }
     // To the hypervisor and back, with all checks.
     [[nodiscard]] Message deliver(Bytes call);
 
@@ -90,7 +91,6 @@ class Relay final : public ids::Environment {
     Message buffer_;  // for a reply of any size
 
     std::optional<Case> case_;
-    bool at_identity_ = true;  // numbers begin with the next identity
     bool over_ = false;
     Message substitute_;
     Message held_;                   // kept back, by reorder

@@ -8,11 +8,6 @@
 namespace sgm::relay {
 namespace {
 
-// Of a session that has registered and been asked once: identity, register, request.
-constexpr std::uint32_t kFreshMessages = 6;
-// At most so many cases in a row whose findings have told the owner already.
-constexpr std::uint32_t kCasesForBeat = 16;
-
 // The same secrets under other names, so that nothing of another VM passes either.
 hypervisor::testing::SyntheticGuest another(hypervisor::testing::SyntheticGuest guest) {
     guest.id = {0x99, 0x88};
@@ -44,35 +39,46 @@ Suite::Suite()
       relay_{world_,
              [this](Bytes call, MutableBytes reply) { return world_.core->sgm_op(call, reply); },
              [this] { return world_.guest.reads + other_guest_.reads; }, leaks_},
-      owner_{channel(world_), world_.authority.public_key()},
-      examiner_{relay_, world_.authority.public_key(), world_.domain()},
       steps_{conversation(world_.guest)} {
-    world_.port.add(other_guest_);
+    begin_hypervisor();
+    begin_examiner();
     const bool works = record();
     violation_ = relay_.take_violation();
     if (!works) violate("the honest conversation does not work");
     honest_violation_ = std::exchange(violation_, {});
 }
 
+void Suite::begin_hypervisor() {
+    begin_randomness_anew();
+    relay_.begin();
+    world_.port = hypervisor::testing::SyntheticPort{{&world_.guest, &other_guest_}};
+    world_.core = std::make_unique<hypervisor::Core>(
+        world_.port,
+        crypto::SealingKeyPair::from_private(world_.hypervisor_key.private_key().first<32>()),
+        world_.authority.public_key(), /*allow_software_sgx=*/true);
+}
+
+void Suite::begin_examiner() {
+    owner_.emplace(channel(world_), world_.authority.public_key());
+    examiner_.emplace(relay_, world_.authority.public_key(), world_.domain());
+}
+
 bool Suite::record() {
-    // Numbers begin with a renewal, as they do in a case.
-    if (!examiner_.register_anew()) return false;
-    relay_.disarm();
+    bool works = true;
     for (const Step& step : steps_) {
         if (step.registers_anew) {
-            if (!examiner_.register_anew()) return false;
+            if (!examiner_->register_anew()) return false;
             honest_.emplace_back();
         } else {
-            auto answer = examiner_.ask(step.batch);
-            if (!answer) return false;
-            honest_.push_back(std::move(*answer));
+            auto answer = examiner_->ask(step.batch);
+            works = works && answer;
+            honest_.push_back(std::move(answer).value_or(Message{}));
         }
     }
     sizes_ = relay_.sizes();
-    relay_.disarm();
-    examiner_.beat(true);
+    examiner_->beat(true);
     let_owner_take();
-    return std::exchange(owner_.alarms, {}).empty();
+    return works && owner_->alarms.empty();
 }
 
 void Suite::violate(std::string_view what) {
@@ -81,7 +87,7 @@ void Suite::violate(std::string_view what) {
 
 void Suite::let_owner_take() {
     for (const Message& message : std::exchange(relay_.to_owner, {})) {
-        if (const std::string refusal = owner_.take(message); !refusal.empty())
+        if (const std::string refusal = owner_->take(message); !refusal.empty())
             violate("the owner refused a message of the IDS: " + refusal);
     }
 }
@@ -98,79 +104,56 @@ Message Suite::substitute_for(const Case& one) {
     return message;
 }
 
-bool Suite::arm(const Case& one) {
-    relay_.forget_calls();
-    Message substitute = substitute_for(one);
-    if (!substitute.empty()) {
-        // Many sessions of one VM: ours may have had to make room.
-        if (!examiner_.register_anew()) violate("the IDS does not register any more");
-        let_owner_take();
-        owner_.alarms.clear();
-        is_fresh_ = false;
-    }
-    must_be_refused_ = one.attack == Attack::older_epoch && is_sealed_call(substitute, one.message);
-    const bool goes_on = is_fresh_ && one.first_touched() >= kFreshMessages;
-    relay_.arm(one, !goes_on, std::move(substitute));
-    return goes_on;
-}
-
-bool Suite::converse(std::size_t first_step) {
+bool Suite::converse() {
     bool complete = true;
-    std::size_t answered_after = 0;
-    for (std::size_t i = first_step; i < steps_.size(); ++i) {
+    for (std::size_t n = 0; n <= steps_.size(); ++n) {
+        // After an attack on the last answer, one step once more.
+        const std::size_t i = n < steps_.size() ? n : 1;
         if (steps_[i].registers_anew) {
-            if (!examiner_.register_anew()) {
+            if (!examiner_->register_anew()) {
                 violate("the IDS does not register any more");
                 return false;
             }
             continue;
         }
         const bool was_over = relay_.is_over();
-        const auto answer = examiner_.ask(steps_[i].batch);
+        const auto answer = examiner_->ask(steps_[i].batch);
         if (answer && *answer != honest_[i]) violate("the IDS believed a wrong answer");
         if (!answer) complete = false;
-        if (examiner_.keeper().session_is_lost()) break;
         // One more answer shows whether the session has survived.
-        if (was_over && ++answered_after == 1) break;
+        if (was_over || examiner_->keeper().session_is_lost()) break;
     }
     if (!relay_.is_over()) violate("the attack found nothing to attack");
     return complete;
 }
 
 void Suite::recover(bool complete, bool lost) {
-    if (lost && !examiner_.register_anew()) violate("the IDS does not register any more");
-    const auto answer = examiner_.ask(steps_[1].batch);
+    if (lost && !examiner_->register_anew()) violate("the IDS does not register any more");
+    const auto answer = examiner_->ask(steps_[1].batch);
     if (!answer || *answer != honest_[1]) violate("the IDS does not work any more");
-    is_fresh_ = lost && relay_.sizes().size() == kFreshMessages;
-    let_owner_take();
-    // A finding tells of a lost session at once, and costs less than a beat.
-    if (!owner_.alarms.empty() && ++cases_without_beat_ < kCasesForBeat) return;
-    if (owner_.alarms.empty() && cases_without_beat_ > 0) {
-        // What the cases before have left to tell is not about this one.
-        examiner_.beat(true);
-        let_owner_take();
-        owner_.alarms.clear();
-    }
-    cases_without_beat_ = 0;
     // As in the watcher: after a lost session it looks again, before it beats.
-    examiner_.beat(complete || lost);
-    if (!complete && !lost) examiner_.beat(true);
+    examiner_->beat(complete || lost);
+    if (!complete && !lost) examiner_->beat(true);
     let_owner_take();
 }
 
-Result Suite::run(const Case& one, std::uint64_t number) {
-    begin_randomness(number);
-    const std::uint32_t refused_before = examiner_.keeper().refused_answers();
-    const bool goes_on = arm(one);
-    const bool complete = converse(goes_on ? 2 : 0);
+Result Suite::run(const Case& one) {
+    begin_hypervisor();
+    Message substitute = substitute_for(one);
+    begin_examiner();
+    // What was sealed before a reset of the VM.
+    const bool must_be_refused =
+        one.attack == Attack::older_epoch && is_sealed_call(substitute, one.message);
+    relay_.arm(one, std::move(substitute));
+    const bool complete = converse();
+    if (must_be_refused && relay_.refusals_by_hypervisor() == 0)
+        violate("the hypervisor took what was sealed before a reset");
     relay_.disarm();
     Result result;
-    result.session_ended = examiner_.keeper().session_is_lost();
+    result.session_ended = examiner_->keeper().session_is_lost();
     recover(complete, result.session_ended);
-    result.owner_told = !std::exchange(owner_.alarms, {}).empty();
-    if (must_be_refused_ && relay_.refusals_by_hypervisor() == 0)
-        violate("the hypervisor took what was sealed before a reset");
-    judge(complete, examiner_.keeper().refused_answers() > refused_before, result);
+    result.owner_told = !owner_->alarms.empty();
+    judge(complete, examiner_->keeper().refused_answers() > 0, result);
     if (violation_.empty()) violation_ = relay_.take_violation();
     result.violation = std::exchange(violation_, {});
     return result;

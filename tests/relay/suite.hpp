@@ -5,7 +5,7 @@
 #pragma once
 
 #include <array>
-#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -48,16 +48,17 @@ class Suite final {
     // What did not hold of that; empty when all did.
     [[nodiscard]] const std::string& honest_violation() const { return honest_violation_; }
 
-    // `number` makes the randomness of the case.
-    [[nodiscard]] Result run(const Case& one, std::uint64_t number);
+    // Nothing is left of it for the next.
+    [[nodiscard]] Result run(const Case& one);
 
   private:
+    // What each case starts with: a hypervisor, an IDS and an owner who have not met.
+    void begin_hypervisor();
+    void begin_examiner();
     [[nodiscard]] bool record();
     [[nodiscard]] Message substitute_for(const Case& one);
-    // Whether the session there is goes on as the conversation that is attacked.
-    [[nodiscard]] bool arm(const Case& one);
-    // From that step on, until the attack is over; false: not all was answered.
-    [[nodiscard]] bool converse(std::size_t first_step);
+    // Until the attack is over; false: not all was answered.
+    [[nodiscard]] bool converse();
     void recover(bool complete, bool lost);
     void judge(bool complete, bool refused_by_ids, Result& result);
     void let_owner_take();
@@ -67,16 +68,13 @@ class Suite final {
     Leaks leaks_;  // filled while the next is made
     hypervisor::testing::SyntheticGuest other_guest_;
     Relay relay_;
-    Owner owner_;
-    Examiner examiner_;
+    std::optional<Owner> owner_;
+    std::optional<Examiner> examiner_;
     std::vector<Step> steps_;
     std::vector<Message> honest_;  // the answer to each step; empty where it registers
     std::vector<std::size_t> sizes_;
     std::string honest_violation_;
 
-    bool is_fresh_ = false;  // just registered, and asked the first step that asks
-    std::uint32_t cases_without_beat_ = 0;
-    bool must_be_refused_ = false;  // a sealed call of before a reset of the VM
     std::string violation_;
 };
 

@@ -46,8 +46,8 @@ void note_violation(Report& report, std::uint64_t number, std::string_view what)
     std::copy_n(what.begin(), std::min(what.size(), entry.what.size() - 1), entry.what.begin());
 }
 
-void note(Report& report, const Numbered& one, std::uint64_t number, const Result& result) {
-    Counts& counts = report.attacks.at(static_cast<std::size_t>(one.one.attack));
+void note(Report& report, const Case& one, std::uint64_t number, const Result& result) {
+    Counts& counts = report.attacks.at(static_cast<std::size_t>(one.attack));
     ++counts.cases;
     ++counts.outcomes.at(static_cast<std::size_t>(result.outcome));
     counts.ended += result.session_ended ? 1u : 0u;
@@ -58,8 +58,8 @@ void note(Report& report, const Numbered& one, std::uint64_t number, const Resul
 
 class Workers final {
   public:
-    Workers(Suite& suite, std::span<const Numbered> cases, std::uint32_t jobs, bool until_found)
-        : suite_{suite}, cases_{cases}, jobs_{jobs}, until_found_{until_found} {
+    Workers(Suite& suite, std::span<const Case> cases, std::uint32_t jobs, std::string_view wanted)
+        : suite_{suite}, cases_{cases}, jobs_{jobs}, wanted_{wanted} {
         void* memory = ::mmap(nullptr, jobs * sizeof(Report), PROT_READ | PROT_WRITE,
                               MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         if (memory == MAP_FAILED) std::abort();
@@ -114,10 +114,11 @@ class Workers final {
         for (;;) {
             const std::uint64_t number = number_of(worker, report.done);
             if (number >= cases_.size()) break;
-            const Numbered& one = cases_[number];
-            note(report, one, number, suite_.run(one.one, one.number));
+            Result result = suite_.run(cases_[number]);
+            if (!result.violation.contains(wanted_)) result.violation.clear();
+            note(report, cases_[number], number, result);
             ++report.done;
-            if (until_found_ && report.violations != 0) break;
+            if (!wanted_.empty() && report.violations != 0) break;
         }
         ::_exit(0);
     }
@@ -146,9 +147,9 @@ class Workers final {
     // The case that the worker was at is lost; those after it are not.
     void give_up(std::uint32_t worker, std::string_view what) {
         Report& report = reports_[worker];
-        note_violation(report, number_of(worker, report.done), what);
+        if (what.contains(wanted_)) note_violation(report, number_of(worker, report.done), what);
         ++report.done;
-        if (!until_found_ && ++restarts_ <= kMaxRestarts) start(worker);
+        if (++restarts_ <= kMaxRestarts) start(worker);
     }
 
     void show_progress(bool terminal) const {
@@ -178,16 +179,16 @@ class Workers final {
             }
             for (std::uint32_t i = 0; i < report.violations; ++i) {
                 const auto& entry = report.violation[i];
-                sum.violations.push_back({name(cases_[entry.number].one), entry.what.data()});
+                sum.violations.push_back({name(cases_[entry.number]), entry.what.data()});
             }
         }
         return sum;
     }
 
     Suite& suite_;
-    std::span<const Numbered> cases_;
+    std::span<const Case> cases_;
     const std::uint32_t jobs_;
-    const bool until_found_;
+    const std::string_view wanted_;
     std::span<Report> reports_;
     std::vector<Worker> workers_;
     std::size_t restarts_ = 0;
@@ -208,8 +209,9 @@ Counts Tally::all() const {
     return sum;
 }
 
-Tally run_all(Suite& suite, std::span<const Numbered> cases, std::uint32_t jobs, bool until_found) {
-    return Workers{suite, cases, jobs, until_found}.run();
+Tally run_all(Suite& suite, std::span<const Case> cases, std::uint32_t jobs,
+              std::string_view wanted) {
+    return Workers{suite, cases, jobs, wanted}.run();
 }
 
 }  // namespace sgm::relay

@@ -7,17 +7,13 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tests/relay/attack.hpp"
 #include "tests/relay/suite.hpp"
 
 namespace sgm::relay {
-
-struct Numbered {
-    std::uint64_t number;
-    Case one;
-};
 
 struct Counts {
     std::uint64_t cases = 0;
@@ -39,8 +35,9 @@ struct Tally {
     [[nodiscard]] Counts all() const;
 };
 
-// Shows progress on stderr. `until_found`: ends soon after the first violation.
-[[nodiscard]] Tally run_all(Suite& suite, std::span<const Numbered> cases, std::uint32_t jobs,
-                            bool until_found);
+// Shows progress on stderr. With `wanted`, only a violation that says so counts, and the first one
+// is the end.
+[[nodiscard]] Tally run_all(Suite& suite, std::span<const Case> cases, std::uint32_t jobs,
+                            std::string_view wanted);
 
 }  // namespace sgm::relay
