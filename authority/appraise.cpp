@@ -108,10 +108,9 @@ std::expected<void, Refusal> check_enclave(const sgx::ReportBody& report, const 
 
 }  // namespace
 
-std::expected<wire::SignedAttestationResult, Refusal> appraise(Bytes evidence_bytes,
-                                                               const Policy& policy,
-                                                               const crypto::SigningKeyPair& key,
-                                                               std::chrono::sys_seconds now) {
+std::expected<wire::SignedAttestationResult, Refusal> appraise(
+    Bytes evidence_bytes, const Policy& policy, const hypervisor::Revocations& revocations,
+    const crypto::SigningKeyPair& key, std::chrono::sys_seconds now) {
     const auto evidence = parse_evidence(evidence_bytes);
     if (!evidence) return std::unexpected{evidence.error()};
     const wire::RegistrationBinding& binding = evidence->header.binding;
@@ -128,6 +127,12 @@ std::expected<wire::SignedAttestationResult, Refusal> appraise(Bytes evidence_by
     }
     if (const auto sound = check_enclave(*report, policy, binding.domain); !sound) {
         return std::unexpected{sound.error()};
+    }
+    const hypervisor::IdsIdentity ids{
+        .domain = binding.domain, .mrenclave = report->mrenclave, .binding_digest = binding_digest};
+    if (revocations.cover(ids, (*domain)->hypervisor_key_id)) {
+        return refused(fmt::format("MRENCLAVE {} for domain {} has been revoked",
+                                   to_hex(report->mrenclave), uuid_text(binding.domain)));
     }
 
     const wire::AttestationResult result{.label = wire::kAttestationLabel,

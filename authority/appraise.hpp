@@ -8,6 +8,7 @@
 
 #include "authority/policy.hpp"
 #include "crypto/keys.hpp"
+#include "hypervisor/core/revocations.hpp"
 #include "wire/attestation.hpp"
 #include "wire/bytes.hpp"
 
@@ -21,9 +22,9 @@ struct Refusal {
 inline constexpr std::size_t kMaxEvidenceSize = sizeof(wire::EvidenceHeader) + wire::kMaxQuoteSize;
 
 // `evidence` is the untrusted host's, whole. `now` is this machine's wall clock; certificates are
-// judged by it.
+// judged by it. `revocations`: this authority's own list.
 [[nodiscard]] std::expected<wire::SignedAttestationResult, Refusal> appraise(
-    Bytes evidence, const Policy& policy, const crypto::SigningKeyPair& key,
-    std::chrono::sys_seconds now);
+    Bytes evidence, const Policy& policy, const hypervisor::Revocations& revocations,
+    const crypto::SigningKeyPair& key, std::chrono::sys_seconds now);
 
 }  // namespace sgm::authority

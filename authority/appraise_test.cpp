@@ -21,7 +21,7 @@ const Machine& machine() {
 class Appraise : public testing::Test {
   protected:
     [[nodiscard]] auto judge(Bytes evidence) const {
-        return appraise(evidence, policy_, key_, now_);
+        return appraise(evidence, policy_, revocations_, key_, now_);
     }
 
     [[nodiscard]] std::string refusal(Bytes evidence, Kind kind = Kind::refused) const {
@@ -36,6 +36,7 @@ class Appraise : public testing::Test {
     const crypto::SigningKeyPair key_ = crypto::SigningKeyPair::from_seed(filled<32>(11));
     Applicant applicant_;
     Policy policy_ = policy_for(machine());
+    hypervisor::Revocations revocations_;
 };
 
 TEST_F(Appraise, an_approved_enclave_gets_a_signed_result_that_names_what_was_appraised) {
@@ -103,6 +104,25 @@ TEST_F(Appraise, a_debug_enclave_is_refused_whatever_the_policy_says) {
     EXPECT_NE(refusal(applicant_.evidence(machine())).find("debug"), std::string::npos);
 }
 
+TEST_F(Appraise, what_was_revoked_is_refused_whatever_the_policy_says) {
+    wire::SignedRevocations word{};
+    word.list.label = wire::kRevocationLabel;
+    word.list.sequence = 1;
+    word.list.count = 1;
+    word.list.entries[0] = {.kind = wire::RevokedKind::mrenclave,
+                            .reserved = 0,
+                            .hypervisor_key_id = {},
+                            .subject = applicant_.secs.mrenclave};
+    word.signature = key_.sign({bytes_of(word.list)});
+    ASSERT_EQ(revocations_.take(word, key_.public_key()), wire::Status::ok);
+    EXPECT_TRUE(refusal(applicant_.evidence(machine())).ends_with("has been revoked"));
+    word.list.entries[0].subject[0] ^= 1;
+    word.list.sequence = 2;
+    word.signature = key_.sign({bytes_of(word.list)});
+    ASSERT_EQ(revocations_.take(word, key_.public_key()), wire::Status::ok);
+    EXPECT_EQ(refusal(applicant_.evidence(machine())), "accepted");
+}
+
 TEST_F(Appraise, a_domain_that_is_not_enrolled_is_refused) {
     policy_.domains.front().uuid = filled<16>(0x44);
     EXPECT_EQ(refusal(applicant_.evidence(machine())),
@@ -151,7 +171,8 @@ TEST_F(Appraise, a_software_quote_is_refused_where_software_sgx_is_not_allowed) 
 
 TEST_F(Appraise, a_root_that_has_expired_vouches_for_nothing) {
     const auto later = now_ + std::chrono::years{200};
-    const auto result = appraise(applicant_.evidence(machine()), policy_, key_, later);
+    const auto result =
+        appraise(applicant_.evidence(machine()), policy_, revocations_, key_, later);
     ASSERT_FALSE(result);
     EXPECT_EQ(result.error().reason, "a certificate of the quote is not valid at this time");
 }

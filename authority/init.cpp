@@ -27,6 +27,9 @@ port = {}  # 0: any free port; the ready line says which
 # The key whose word hypervisors, enclaves and owners believe. Give them authority.pub.
 signing_key = "authority.key"
 
+# What was taken back: `sgmonitor authority revoke` writes it, whoever asks is given it.
+revocations = "revocations.signed"
+
 # How long an attestation result is good for, counted by the hypervisor from its own nonce.
 lifetime_seconds = 600
 )",

@@ -7,6 +7,7 @@
 
 #include "authority/init.hpp"
 #include "authority/policy.hpp"
+#include "authority/revocations.hpp"
 #include "authority/service.hpp"
 #include "cli/program.hpp"
 #include "cli/stop_signal.hpp"
@@ -64,5 +65,29 @@ int main(int argc, char** argv) {
     CLI::App& run = program.command("run", "Serve until SIGTERM or Ctrl-C",
                                     [&] { return authority::run(config); });
     run.add_option("--config", config, "authority.toml")->required();
+
+    authority::RevocationOptions revocation;
+    const auto revocation_command = [&](const char* name, const char* help,
+                                        authority::Change change) {
+        CLI::App& command = program.command(name, help, [&revocation, change] {
+            return authority::change_revocations(revocation, change);
+        });
+        command.add_option("--config", revocation.config, "authority.toml")->required();
+        command.add_option("--mrenclave", revocation.mrenclave, "Every IDS of this MRENCLAVE");
+        command.add_option("--domain", revocation.domain, "Every IDS of the VM with this UUID");
+        command.add_option("--registration", revocation.registration,
+                           "The one registration with this binding digest");
+        command.add_flag("--everything", revocation.everything, "Every IDS");
+        command.add_option("--hypervisor", revocation.hypervisor,
+                           "Only at the hypervisor with this key id");
+    };
+    revocation_command("revoke", "Take an approval back: sessions are closed, none is opened",
+                       authority::Change::revoke);
+    revocation_command("restore", "Take a revocation back", authority::Change::restore);
+    bool json = false;
+    CLI::App& list = program.command("revocations", "What is revoked",
+                                     [&] { return authority::show_revocations(config, json); });
+    list.add_option("--config", config, "authority.toml")->required();
+    list.add_flag("--json", json, "For programs");
     return program.run(argc, argv);
 }

@@ -90,6 +90,7 @@ config::Result<Settings> load_settings(const std::filesystem::path& path) {
         .listen = root.string("listen"),
         .port = root.integer<std::uint16_t>("port", 0, 65535),
         .signing_key = root.path("signing_key"),
+        .revocations = root.path("revocations", "revocations.signed"),
         .policy = {.approvals = {},
                    .domains = {},
                    .software_root = read_software_root(root),

@@ -54,6 +54,7 @@ struct Settings {
     std::string listen;
     std::uint16_t port;
     std::filesystem::path signing_key;
+    std::filesystem::path revocations;  // authority/revocations.hpp
     Policy policy;
 };
 

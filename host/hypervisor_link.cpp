@@ -137,4 +137,25 @@ wire::OcallResult HypervisorLink::wake_and_wait(const std::atomic<bool>& stop) {
     return wire::OcallResult::ok;
 }
 
+std::expected<std::vector<std::uint8_t>, wire::OcallResult> HypervisorLink::call(
+    Bytes frame, const std::atomic<bool>& stop) {
+    auto* const bytes = reinterpret_cast<std::uint8_t*>(ring_);
+    if (frame.size() > wire::kRingMaxCall) return std::unexpected(wire::OcallResult::unreachable);
+    std::memcpy(bytes + wire::kRingCallOffset, frame.data(), frame.size());
+    ring_->call_size = static_cast<std::uint32_t>(frame.size());
+    state().store(static_cast<std::uint32_t>(wire::RingState::call), std::memory_order_release);
+    const auto result = wake_and_wait(stop);
+    const bool replied = result == wire::OcallResult::ok &&
+                         state().load(std::memory_order_acquire) ==
+                             static_cast<std::uint32_t>(wire::RingState::reply) &&
+                         ring_->reply_size <= wire::kRingMaxReply;
+    state().store(static_cast<std::uint32_t>(wire::RingState::idle), std::memory_order_release);
+    if (!replied) {
+        return std::unexpected(result == wire::OcallResult::ok ? wire::OcallResult::ring_changed
+                                                               : result);
+    }
+    const auto* const reply = bytes + wire::kRingReplyOffset;
+    return std::vector<std::uint8_t>{reply, reply + ring_->reply_size};
+}
+
 }  // namespace sgm::host

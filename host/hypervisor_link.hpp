@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The relay's end of the shared ring (wire/ring.hpp): makes it, hands it to the hypervisor
 // process, wakes that process for the enclave and waits for the reply. It never looks into the
-// messages; they are sealed, and there is nothing in them for the host.
+// messages of an enclave; they are sealed, and there is nothing in them for the host.
 #pragma once
 
 #include <atomic>
@@ -9,6 +9,7 @@
 #include <expected>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "config/descriptor.hpp"
 #include "wire/enclave_abi.hpp"
@@ -33,6 +34,11 @@ class HypervisorLink final {
     // there (ok), the hypervisor has gone (ring_changed), it cannot be reached or is too slow
     // (unreachable), or `stop` was set.
     [[nodiscard]] wire::OcallResult wake_and_wait(const std::atomic<bool>& stop);
+
+    // A call of the host's own and its reply, a whole frame each; never on a ring that an enclave
+    // uses. Error: as from wake_and_wait().
+    [[nodiscard]] std::expected<std::vector<std::uint8_t>, wire::OcallResult> call(
+        Bytes frame, const std::atomic<bool>& stop);
 
     // Why the last connection failed, for the log.
     [[nodiscard]] const std::string& last_error() const { return last_error_; }

@@ -20,6 +20,7 @@
 #include "host/lives.hpp"
 #include "host/messages.hpp"
 #include "host/ocalls.hpp"
+#include "host/revocation_courier.hpp"
 #include "host/settings.hpp"
 #include "sgx/loader/loader.hpp"
 #include "sgx/loader/soft/quoting.hpp"
@@ -201,6 +202,8 @@ Result<void> serve(const std::filesystem::path& config, const std::string& sgx) 
     if (!quotes) return std::unexpected(quotes.error());
     AuthorityClient authority{settings->authority_url};
     OwnerRelay owner{settings->remote_url, config::uuid_text(settings->domain)};
+    const RevocationCourier courier{authority, settings->hypervisor_socket,
+                                    [](std::string_view line) { spdlog::info("{}", line); }};
     const Surroundings around{.signal = signal,
                               .settings = *settings,
                               .platform = choice->platform,

@@ -10,6 +10,7 @@
 #include "wire/enclave_abi.hpp"
 #include "wire/fixed_text.hpp"
 #include "wire/owner.hpp"
+#include "wire/sgm_op.hpp"
 
 namespace sgm::host {
 
@@ -54,6 +55,18 @@ std::optional<Message> AuthorityClient::attest(const Message& evidence) const {
     Message out{head.begin(), head.end()};
     if (accepted) out.insert(out.end(), body.begin(), body.end());
     return out;
+}
+
+std::optional<Message> AuthorityClient::revocations() const {
+    httplib::Client client{url_};
+    client.set_connection_timeout(kConnectTimeout);
+    client.set_read_timeout(kAuthorityTimeout);
+    const auto response = client.Get("/v1/revocations/current");
+    if (!response || response->status != 200 ||
+        response->body.size() != sizeof(wire::SignedRevocations)) {
+        return std::nullopt;
+    }
+    return to_message(response->body);
 }
 
 OwnerRelay::OwnerRelay(std::string url, std::string domain)

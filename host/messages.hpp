@@ -25,6 +25,9 @@ class AuthorityClient final {
   public:
     explicit AuthorityClient(std::string url) : url_{std::move(url)} {}
     [[nodiscard]] std::optional<Message> attest(const Message& evidence) const;
+    // The signed list of what it has taken back, as it came; nullopt: there is none, or the
+    // authority cannot be reached.
+    [[nodiscard]] std::optional<Message> revocations() const;
 
   private:
     std::string url_;

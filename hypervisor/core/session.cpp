@@ -131,10 +131,10 @@ Session* SessionTable::make_room(const wire::Uuid& domain, Port& port) {
         own = share_for(domain, now_ns);
     }
     if (!own) return nullptr;
-    Session* room = nullptr;  // a closed one, else the oldest
+    Session* room = &own->front();  // a closed one, else the oldest
     for (Session& session : *own) {
         if (!session.is_open()) return &session;
-        if (room == nullptr || session.scope().opened_ns < room->scope().opened_ns) room = &session;
+        if (session.scope().opened_ns < room->scope().opened_ns) room = &session;
     }
     close(*room);
     return room;
