@@ -132,16 +132,7 @@ MemoryFile::Extent MemoryFile::populated(std::uint64_t start, std::uint64_t end)
     std::uint64_t page = from / kPageSize + 1;
     while (page * kPageSize < limit && is_known(page))
         ++page;
-    const std::uint64_t to = std::min(limit, page * kPageSize);
-    map(from, to);
-    return {from, to - from};
-}
-
-// A page-table entry for each page in one go: a fault for every sixteen costs more than the look
-// that follows. A kernel before 5.14 cannot, and then they are faulted in.
-void MemoryFile::map(std::uint64_t from, std::uint64_t to) {
-    const std::uint64_t begin = from & ~(kPageSize - 1);
-    ::madvise(const_cast<std::uint8_t*>(memory_ + begin), to - begin, MADV_POPULATE_READ);
+    return {from, std::min(limit, page * kPageSize) - from};
 }
 
 bool MemoryFile::is_populated(std::uint64_t page) {

@@ -54,8 +54,8 @@ class MemoryFile final {
         std::uint64_t start;
         std::uint64_t size;  // 0: none
     };
-    // The first data at or after `start`, clipped to [start, end) and to 16 MiB, ready to be read;
-    // both lie in the file. More may follow at its end.
+    // The first data at or after `start`, clipped to [start, end) and to 16 MiB; both lie in the
+    // file. More may follow at its end.
     [[nodiscard]] Extent populated(std::uint64_t start, std::uint64_t end);
 
   private:
@@ -68,7 +68,6 @@ class MemoryFile final {
     void mark_known(std::uint64_t page) {
         known_data_[page / 64] |= std::uint64_t{1} << (page % 64);
     }
-    void map(std::uint64_t from, std::uint64_t to);
     [[nodiscard]] std::size_t page_count() const { return (size_ + 4095) / 4096; }
 
     Descriptor file_;
