@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -90,16 +89,6 @@ bool answers(const std::filesystem::path& socket_path) {
 }
 
 }  // namespace
-
-Workplace::Workplace() {
-    std::string name = "/dev/shm/sgm-bench-XXXXXX";
-    if (::mkdtemp(name.data()) != nullptr) path_ = name;
-}
-
-Workplace::~Workplace() {
-    std::error_code ignored;
-    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
-}
 
 Result<GuestRam> open_ram(const std::filesystem::path& file) {
     std::error_code error;

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "bench/messages.hpp"
+#include "bench/workplace.hpp"
 #include "config/error.hpp"
 #include "crypto/keys.hpp"
 #include "host/hypervisor_link.hpp"
@@ -27,21 +28,6 @@
 namespace sgm::bench {
 
 using Message = std::vector<std::uint8_t>;
-
-// A directory on tmpfs, where RAM files must lie; gone at the end.
-class Workplace final {
-  public:
-    Workplace();
-    ~Workplace();
-    Workplace(const Workplace&) = delete;
-    Workplace& operator=(const Workplace&) = delete;
-    [[nodiscard]] std::filesystem::path operator/(const std::string& name) const {
-        return path_ / name;
-    }
-
-  private:
-    std::filesystem::path path_;
-};
 
 // The RAM of a guest: `below_4g` bytes of the file from 0 up, the rest from 4 GiB up.
 struct GuestRam {
