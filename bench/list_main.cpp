@@ -39,8 +39,9 @@ struct Options {
     std::uint32_t rounds = 100;
     std::uint32_t lists = 20;
     std::uint32_t lists_by_field = 1;
+    std::uint32_t by_field_every = 1;
+    std::uint32_t by_field_up_to = 16'000;
     std::uint64_t transition_cycles = 0;
-    bool by_field = true;
     bool json = false;
 };
 
@@ -71,7 +72,9 @@ class Subject final {
                                              std::uint32_t count);
     [[nodiscard]] Result<double> protected_by(Rig& rig, Task task, std::uint32_t count);
     [[nodiscard]] Result<double> woken(Rig& rig);
-    [[nodiscard]] Result<std::map<std::string, double>> round(const Options& options);
+    // `by_field`: c and d take part.
+    [[nodiscard]] Result<std::map<std::string, double>> round(const Options& options,
+                                                              bool by_field);
 
     guest::testing::RamFile domain_;
     Bytes mapped_;
@@ -142,24 +145,26 @@ Result<double> Subject::woken(Rig& rig) {
     return outcome->elapsed_ns;
 }
 
-Result<std::map<std::string, double>> Subject::round(const Options& options) {
+Result<std::map<std::string, double>> Subject::round(const Options& options, bool by_field) {
     std::map<std::string, double> times;
     const auto add = [&](const std::string& name, const Result<double>& time) -> Result<void> {
         if (!time) return std::unexpected{time.error()};
         times[name] = *time;
         return {};
     };
-    const auto by_field = [this](Rows& rows) { return list_by_field(domain_, *kernel_, rows); };
+    const auto field_by_field = [this](Rows& rows) {
+        return list_by_field(domain_, *kernel_, rows);
+    };
     const auto by_hand = [this](Rows& rows) { return by_hand_->list(rows); };
     const auto with_cache = [this](Rows& rows) { return by_hand_->list_with_cache(rows); };
     if (auto ok = add("f_woken", woken(*sealed_)); !ok) return std::unexpected{ok.error()};
-    if (auto ok = add("a", unprotected(by_field, options.lists)); !ok)
+    if (auto ok = add("a", unprotected(field_by_field, options.lists)); !ok)
         return std::unexpected{ok.error()};
     if (auto ok = add("b_walks", unprotected(by_hand, options.lists)); !ok)
         return std::unexpected{ok.error()};
     if (auto ok = add("b", unprotected(with_cache, options.lists)); !ok)
         return std::unexpected{ok.error()};
-    if (options.by_field) {
+    if (by_field) {
         for (const auto& [name, rig, task] :
              {std::tuple{"c", unsealed_.get(), Task::list_by_field},
               std::tuple{"d", sealed_.get(), Task::list_by_field},
@@ -179,7 +184,8 @@ Result<void> Subject::measure(const Options& options, Report& report) {
     std::map<std::string, Samples> samples;
     std::map<std::string, Samples> ratios;
     for (std::uint32_t i = 0; i < options.rounds; ++i) {
-        const auto times = round(options);
+        const auto times =
+            round(options, options.lists_by_field != 0 && i % options.by_field_every == 0);
         if (!times) return std::unexpected{times.error()};
         for (const auto& [name, time] : *times)
             samples[name].push_back(time);
@@ -208,19 +214,24 @@ Result<void> Subject::measure(const Options& options, Report& report) {
     return {};
 }
 
-// Least squares of the medians over the number of processes.
+// Least squares of the medians over the number of processes, for each method over the guests that
+// it was measured on.
 void add_slopes(const std::vector<std::pair<double, std::map<std::string, double>>>& points,
                 const Options& options, Report& report) {
-    if (points.size() < 2) return;
+    std::map<std::string, std::vector<std::pair<double, double>>> methods;
+    for (const auto& [processes, medians] : points) {
+        for (const auto& [name, time] : medians)
+            methods[name].emplace_back(processes, time);
+    }
     const Parameters params{{"transition_cycles", options.transition_cycles}};
-    for (const auto& [name, unused] : points.front().second) {
+    for (const auto& [name, times] : methods) {
+        if (times.size() < 2) continue;
         double n = 0;
         double sum_x = 0;
         double sum_y = 0;
         double sum_xx = 0;
         double sum_xy = 0;
-        for (const auto& [x, medians] : points) {
-            const double y = medians.at(name);
+        for (const auto& [x, y] : times) {
             n += 1;
             sum_x += x;
             sum_y += y;
@@ -237,22 +248,26 @@ Result<void> run(const Options& options) {
     Report report{"bench_list"};
     const Workplace workplace;
     std::vector<std::pair<double, std::map<std::string, double>>> points;
-    const auto measure = [&](const GuestRam& ram, const std::string& place) -> Result<void> {
-        auto subject = Subject::open(ram, workplace / place, options);
+    const auto measure = [&](const GuestRam& ram, const std::string& place,
+                             const Options& how) -> Result<void> {
+        fmt::print(stderr, "  {}\n", place);
+        auto subject = Subject::open(ram, workplace / place, how);
         if (!subject) return std::unexpected{subject.error()};
-        if (auto done = (*subject)->measure(options, report); !done) return done;
+        if (auto done = (*subject)->measure(how, report); !done) return done;
         points.emplace_back((*subject)->processes(), (*subject)->medians());
         return {};
     };
     if (!options.ram.empty()) {
         const auto ram = open_ram(options.ram);
         if (!ram) return std::unexpected{ram.error()};
-        if (auto done = measure(*ram, "guest"); !done) return done;
+        if (auto done = measure(*ram, "guest", options); !done) return done;
     }
     for (const std::uint32_t count : options.processes) {
         const auto ram = make_ram(workplace, count);
         if (!ram) return std::unexpected{ram.error()};
-        if (auto done = measure(*ram, fmt::format("synthetic-{}", count)); !done) return done;
+        Options how = options;
+        if (count > options.by_field_up_to) how.lists_by_field = 0;
+        if (auto done = measure(*ram, fmt::format("synthetic-{}", count), how); !done) return done;
         std::filesystem::remove(ram->file);
     }
     add_slopes(points, options, report);
@@ -280,12 +295,18 @@ int main(int argc, char** argv) {
     app.add_option("--lists-by-field", options.lists_by_field, "Lists of c and d in a round")
         ->check(CLI::Range(0, 4000))
         ->capture_default_str();
+    app.add_option("--by-field-every", options.by_field_every,
+                   "c and d take part in every Nth round only")
+        ->check(CLI::Range(1, 10'000))
+        ->capture_default_str();
+    app.add_option("--by-field-up-to", options.by_field_up_to,
+                   "c and d take part for generated guests of at most so many processes")
+        ->capture_default_str();
     app.add_option("--transition-cycles", options.transition_cycles,
                    "Cycles to spend at each EENTER and EEXIT")
         ->capture_default_str();
     app.add_flag("--json", options.json, "JSON on stdout");
     CLI11_PARSE(app, argc, argv);
-    options.by_field = options.lists_by_field != 0;
     if (options.ram.empty() && options.processes.empty()) options.processes = {166};
     if (const auto done = sgm::bench::run(options); !done) {
         fmt::print(stderr, "error: {}\n", done.error().sentence);
