@@ -85,13 +85,14 @@ def slowdown_panel(results):
     rows = list(rows_of(results, "slowdown", "ratios"))
     if not rows:
         return None
-    panel = Panel("What the guest loses, with the 95 % error of the mean")
+    panel = Panel("What the guest loses, with its 95 % confidence interval")
     plots = []
     for beside, load in enumerate(sorted({row["params"]["load"] for row in rows})):
         panel.block(f"slow_{load}", [
-            (row["params"]["scans_a_second"] * 1.1**beside, 100 * (1 - row["mean"]), 100 * row["error95"])
+            (row["params"]["scans_a_second"] * 1.1**beside,
+             *(100 * (1 - row[key]) for key in ("median", "high", "low")))
             for row in rows if row["params"]["load"] == load])  # fmt: skip
-        plots.append(f"$slow_{load} using 1:2:3 with yerrorbars lw 2 pt 7 title '{load} load'")
+        plots.append(f"$slow_{load} using 1:2:3:4 with yerrorbars lw 2 pt 7 title '{load} load'")
     panel.commands += ["set logscale x", "set xrange [0.5:200]", "set xlabel 'scans a second'",
                        "set ylabel '% of its work'", "set key top left Left reverse", "set grid"]  # fmt: skip
     panel.commands.append("plot " + ", ".join(plots) + ", 0.5 with lines dt 2 lc 'gray' title 'aim'")

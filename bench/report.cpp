@@ -20,6 +20,14 @@ double at_fraction(const Samples& sorted, double fraction) {
     return sorted[below] * (1 - part) + sorted[above] * part;
 }
 
+// The place of the least sample that the interval of the median holds; as many lie beyond its other
+// end.
+std::size_t place_of_low(std::size_t count) {
+    const auto n = static_cast<double>(count);
+    const double rank = std::round((n - 1.96 * std::sqrt(n)) / 2);
+    return rank < 1 ? 0 : static_cast<std::size_t>(rank) - 1;
+}
+
 std::string shown(const Parameters& params) {
     std::string text;
     for (const auto& [name, value] : params.items())
@@ -31,10 +39,13 @@ std::string shown(const Parameters& params) {
 
 Summary summarise(Samples samples) {
     std::ranges::sort(samples);
+    const std::size_t low = place_of_low(samples.size());
     return {.count = samples.size(),
             .median = at_fraction(samples, 0.5),
             .p5 = at_fraction(samples, 0.05),
-            .p95 = at_fraction(samples, 0.95)};
+            .p95 = at_fraction(samples, 0.95),
+            .low = samples[low],
+            .high = samples[samples.size() - 1 - low]};
 }
 
 double median(Samples samples) {
@@ -63,6 +74,8 @@ void Report::print(bool json) const {
                 one["median"] = line.summary.median;
                 one["p5"] = line.summary.p5;
                 one["p95"] = line.summary.p95;
+                one["low"] = line.summary.low;
+                one["high"] = line.summary.high;
                 one["params"] = line.params;
                 out.push_back(one);
             }

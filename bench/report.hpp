@@ -17,6 +17,10 @@ struct Summary {
     double median;
     double p5;
     double p95;
+    // In here lies the median with 95 % confidence, whatever the distribution: order statistics
+    // (Conover, Practical Nonparametric Statistics, 3.2). Of fewer than six samples: all of them.
+    double low;
+    double high;
 };
 // Of at least one sample.
 [[nodiscard]] Summary summarise(Samples samples);
@@ -32,7 +36,8 @@ class Report final {
     // Each sample is the ratio of two values of one round: what disturbs both cancels.
     void add_ratio(std::string name, const Samples& samples, const Parameters& params);
 
-    // JSON: {"program", "results": [{name, unit, n, median, p5, p95, params}], "ratios": [...]}.
+    // JSON: {"program", "results": [{name, unit, n, median, p5, p95, low, high, params}], "ratios":
+    // [...]}.
     void print(bool json) const;
 
   private:

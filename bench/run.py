@@ -55,9 +55,9 @@ def show(measurement):
 
 def show_targets(rows):
     print("\nWhat is aimed at")
-    table = [("TARGET", "VALUE", "P5", "P95", "LIMIT", "", "OUTCOME")]
+    table = [("TARGET", "VALUE", "LOW", "HIGH", "LIMIT", "", "OUTCOME")]
     for row in rows:
-        values = [f"{row[key]:.3f}" if row[key] is not None else "-" for key in ("value", "p5", "p95")]
+        values = [f"{row[key]:.3f}" if row[key] is not None else "-" for key in ("value", "low", "high")]
         table.append((row["target"], *values, f"{row['relation']} {row['limit']:g}", row["unit"],
                       row["outcome"]))  # fmt: skip
     print_table(table)

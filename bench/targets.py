@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What is aimed at, and whether a run reached it. Ratios are of values of one round."""
+"""What is aimed at, and whether a run reached it. Ratios are of values of one round. One rule for
+all: the value is a median, and the outcome is what its 95 % confidence interval says."""
 
 import math
 
@@ -28,23 +29,33 @@ def _result(measurements, measurement, name, **params):
 
 def _exponent(measurements, method):
     """How the time grows from 1,000 to 10,000 processes: 1 is linear."""
-    times = {row["params"]["processes"]: row["median"]
-             for row in _rows(measurements, "list", "results")
-             if row["name"] == method and row["params"].get("transition_cycles") == 0
-             and "processes" in row["params"]}  # fmt: skip
-    if 1000 not in times or 10_000 not in times:
+    rows = {row["params"]["processes"]: row
+            for row in _rows(measurements, "list", "results")
+            if row["name"] == method and row["params"].get("transition_cycles") == 0
+            and "processes" in row["params"]}  # fmt: skip
+    few, many = rows.get(1000), rows.get(10_000)
+    if few is None or many is None:
         return None
-    exponent = math.log10(times[10_000] / times[1000])
-    return {"median": exponent, "p5": exponent, "p95": exponent}
+    return {key: math.log10(many[key] / few[against])
+            for key, against in (("median", "median"), ("low", "high"), ("high", "low"))}  # fmt: skip
 
 
 def _slowdown(measurements, load, rate):
-    """Percent of the guest's work that is lost, with the error of the mean."""
+    """Percent of the guest's work that is lost."""
     for row in _rows(measurements, "slowdown", "ratios"):
         if row["params"] == row["params"] | {"load": load, "scans_a_second": rate}:
-            lost = 100 * (1 - row["mean"])
-            return {"median": lost, "p5": lost - 100 * row["error95"], "p95": lost + 100 * row["error95"]}
+            return {key: 100 * (1 - row[against])
+                    for key, against in (("median", "median"), ("low", "high"), ("high", "low"))}  # fmt: skip
     return None
+
+
+def _outcome(low, high, limit, relation):
+    """Reached or missed by all of the interval; else this run cannot tell."""
+    if relation == ">=":
+        low, high, limit = -high, -low, -limit
+    if high <= limit:
+        return "reached"
+    return "MISSED" if low > limit else "not told apart from the limit"
 
 
 def judge(measurements):
@@ -68,15 +79,11 @@ def judge(measurements):
     judged = []
     for what, row, limit, unit, divisor, relation in checks:
         if row is None:
-            judged.append({"target": what, "value": None, "p5": None, "p95": None, "limit": limit,
+            judged.append({"target": what, "value": None, "low": None, "high": None, "limit": limit,
                            "unit": unit, "relation": relation, "outcome": "not measured"})  # fmt: skip
             continue
-        value, low, high = (row[key] / divisor for key in ("median", "p5", "p95"))
-        reached = value <= limit if relation == at_most else value >= limit
-        outcome = "reached" if reached else "MISSED"
-        # The confidence interval reaches over the limit: this run cannot tell.
-        if unit == "%" and low <= limit < high:
-            outcome = "not told apart from the limit"
-        judged.append({"target": what, "value": value, "p5": low, "p95": high, "limit": limit,
-                       "unit": unit, "relation": relation, "outcome": outcome})  # fmt: skip
+        value, low, high = (row[key] / divisor for key in ("median", "low", "high"))
+        judged.append({"target": what, "value": value, "low": low, "high": high, "limit": limit,
+                       "unit": unit, "relation": relation,
+                       "outcome": _outcome(low, high, limit, relation)})  # fmt: skip
     return judged
