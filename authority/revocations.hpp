@@ -30,12 +30,12 @@ enum class Change { revoke, restore };
 
 // `sgmonitor authority revoke` and `restore`: exactly one subject, as people write it.
 struct RevocationOptions {
-    std::filesystem::path config;
-    std::string mrenclave;
-    std::string domain;
-    std::string registration;
+    std::filesystem::path config = {};
+    std::string mrenclave = {};
+    std::string domain = {};
+    std::string registration = {};
     bool everything = false;
-    std::string hypervisor;  // key id; empty: at every hypervisor
+    std::string hypervisor = {};  // key id; empty: at every hypervisor
 };
 [[nodiscard]] config::Result<wire::Revocation> parse_revocation(const RevocationOptions& options);
 
