@@ -6,7 +6,8 @@
 
 Each source once: trusted code is compiled for the host and for the enclave, and the host's
 variant is looked at. Trusted code gets the static analyzer too, which is too slow for sources
-that include the large headers of others. Tests are left to the compiler and the sanitizers.
+that include the large headers of others. What does not ship (tests, fuzzers, benchmarks) is left to
+the compiler and the sanitizers.
 """
 
 import json
@@ -21,6 +22,7 @@ TIDY = "clang-tidy-19"
 # What gcc 12 takes and clang 19 does not.
 FOREIGN_FLAGS = ("-fno-tree-loop-distribute-patterns", "-Wstack-usage=")
 TRUSTED_ROOMS = ("crypto", "detect", "guest", "hypervisor/core", "ids", "sgx/enclave", "sgx/image")
+NOT_SHIPPED = ("bench", "fuzz", "tests")
 ANALYZER = "clang-analyzer-core.*,clang-analyzer-cplusplus.*,clang-analyzer-deadcode.*"
 # Code of an enclave. An address from outside is a number, and becomes a pointer in one place,
 # sgx/enclave/untrusted.cpp, behind its check; the few others carry a NOLINT and the reason.
@@ -45,6 +47,8 @@ def main():
         if not name.startswith(f"{repository}/") or not name.endswith(".cpp"):
             continue
         if name.startswith(f"{build}/") or name.endswith("_test.cpp") or "/testing/" in name:
+            continue
+        if name.startswith(tuple(f"{repository}/{room}/" for room in NOT_SHIPPED)):
             continue
         if only and name not in only:
             continue
