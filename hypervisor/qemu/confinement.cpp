@@ -96,7 +96,7 @@ int add_rules(const Filter& filter) {
         add(SCMP_ACT_ALLOW, call, {});
     for (const auto& [call, code] : kRefused)
         add(SCMP_ACT_ERRNO(static_cast<std::uint16_t>(code)), call, {});
-    add(SCMP_ACT_ALLOW, SCMP_SYS(socket), {SCMP_CMP(0, SCMP_CMP_EQ, AF_UNIX)});
+    add(SCMP_ACT_ALLOW, SCMP_SYS(socket), {SCMP_CMP(0, SCMP_CMP_EQ, AF_UNIX, 0)});
     constexpr scmp_datum_t kWriting = O_ACCMODE | O_CREAT | O_TRUNC;
     add(SCMP_ACT_ALLOW, SCMP_SYS(openat), {SCMP_CMP(2, SCMP_CMP_MASKED_EQ, kWriting, O_RDONLY)});
     for (const int call : {SCMP_SYS(mmap), SCMP_SYS(mprotect)})
