@@ -34,7 +34,7 @@ config::Result<std::string> uuid_from(Qmp& qmp, const AttachOptions& options, De
     }
     const auto reply = qmp.execute("query-uuid", {}, deadline);
     if (reply && reply->is_object() && reply->contains("UUID") && (*reply)["UUID"].is_string()) {
-        const std::string text = (*reply)["UUID"];
+        std::string text = (*reply)["UUID"];
         if (const auto uuid = config::parse_uuid(text); uuid && *uuid != wire::Uuid{}) return text;
     }
     return failed("QEMU was given no -uuid: name the VM with --domain");
