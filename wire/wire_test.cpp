@@ -9,6 +9,7 @@
 #include "wire/owner.hpp"
 #include "wire/ring.hpp"
 #include "wire/sgm_op.hpp"
+#include "wire/xen_op.h"
 
 namespace sgm {
 namespace {
@@ -44,6 +45,26 @@ TEST(Wire, an_op_header_has_these_bytes) {
                                                 4,   3,   2,   1,   5, 0, 0, 0};
     const Bytes bytes = bytes_of(header);
     EXPECT_EQ(std::vector<std::uint8_t>(bytes.begin(), bytes.end()), expected);
+}
+
+TEST(Wire, a_xen_call_has_these_bytes) {
+    sgm_xen_op op{};
+    op.version = SGM_XEN_VERSION;
+    op.command = SGM_XEN_CALL;
+    op.domid = SGM_XEN_NO_DOMAIN;
+    op.u.call.call = 0x0102030405060708;
+    op.u.call.reply = 0x1112131415161718;
+    op.u.call.call_size = 0x21222324;
+    op.u.call.reply_capacity = SGM_XEN_MAX_REPLY;
+    op.u.call.reply_size = 0x31323334;
+    std::vector<std::uint8_t> expected = {
+        1,    0,    0,    0,    1,    0,    0,    0, 0xff, 0xff, 0xff, 0xff, 0,    0,    0,
+        0,    8,    7,    6,    5,    4,    3,    2, 1,    0x18, 0x17, 0x16, 0x15, 0x14, 0x13,
+        0x12, 0x11, 0x24, 0x23, 0x22, 0x21, 0x40, 0, 0x10, 0,    0x34, 0x33, 0x32, 0x31};
+    expected.resize(sizeof op);
+    std::vector<std::uint8_t> bytes(sizeof op);
+    std::memcpy(bytes.data(), &op, sizeof op);
+    EXPECT_EQ(bytes, expected);
 }
 
 }  // namespace
