@@ -77,7 +77,28 @@ def remove_leftovers():
             shutil.rmtree(directory, ignore_errors=True)
 
 
-class Guest:
+class Commands:
+    """What the guest's /init does for whoever can send it a command (init.c)."""
+
+    # The guest's own list: dicts of pid, tgid, ppid, uid, state, start_ticks (10 ms since boot)
+    # and comm (bytes).
+    def processes(self):
+        *lines, _count = self.command("list")
+        rows = [json.loads(line) for line in lines]
+        for row in rows:
+            row["comm"] = row["comm"].encode("latin-1")
+        return rows
+
+    def start(self, name, uid=0):
+        """Starts a process of this name in the guest; returns its pid."""
+        return int(self.command(f"start {uid} {name}")[-1])
+
+    def stop(self, name):
+        """Ends the processes of this name that start() made; returns how many."""
+        return int(self.command(f"stop {name}")[-1])
+
+
+class Guest(Commands):
     """Use as a context manager: on leaving, QEMU and all that it wrote are gone."""
 
     def __init__(
@@ -132,23 +153,6 @@ class Guest:
         if self.process:
             end(self.process, grace=1)
         shutil.rmtree(self.directory, ignore_errors=True)
-
-    # The guest's own list: dicts of pid, tgid, ppid, uid, state, start_ticks (10 ms since boot)
-    # and comm (bytes).
-    def processes(self):
-        *lines, _count = self.command("list")
-        rows = [json.loads(line) for line in lines]
-        for row in rows:
-            row["comm"] = row["comm"].encode("latin-1")
-        return rows
-
-    def start(self, name, uid=0):
-        """Starts a process of this name in the guest; returns its pid."""
-        return int(self.command(f"start {uid} {name}")[-1])
-
-    def stop(self, name):
-        """Ends the processes of this name that start() made; returns how many."""
-        return int(self.command(f"stop {name}")[-1])
 
     def command(self, line, seconds=30):
         """Lines of the answer; the last is what follows `ok`."""

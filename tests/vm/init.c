@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// /init of the test guest: a family of processes whose every property is known, and a second
-// serial port over which the test asks for the guest's own list and starts and stops programs.
+// /init of the test guest: a family of processes whose every property is known, and a terminal
+// over which the test asks for the guest's own list and starts and stops programs.
 //
-// ttyS0: the kernel's console, and one line `READY` when the family is complete.
-// ttyS1: one command a line; each answer ends with a line `ok ...` or `error ...`.
+// console: the kernel's, and one line `READY` when the family is complete.
+// ttyS1, or what `commands=` on the kernel's command line names (Xen: the console itself):
+// one command a line; each answer ends with a line `ok ...` or `error ...`.
 //     list             one JSON object a process, then `ok COUNT`
 //     start UID NAME   a process with this comm and real uid; `ok PID`
 //     stop NAME        ends every process that `start NAME` started; `ok COUNT`
@@ -35,7 +36,7 @@
 
 enum { kFamily = 166, kChainDepth = 20, kMaxStarted = 64, kCommSize = 16 };
 
-static FILE* commands;  // ttyS1, to write answers to
+static FILE* commands;  // to write answers to
 
 static void die(const char* what) {
     printf("init: %s: %s\n", what, strerror(errno));
@@ -391,9 +392,12 @@ static void obey(const char* line) {
 }
 
 static FILE* open_command_port(void) {
-    const int fd = open("/dev/ttyS1", O_RDWR | O_NOCTTY);
+    // The kernel hands what it does not know on its command line to us (init/main.c).
+    const char* const chosen = getenv("commands");
+    const char* const port = chosen ? chosen : "/dev/ttyS1";
+    const int fd = open(port, O_RDWR | O_NOCTTY);
     struct termios settings;
-    if (fd < 0 || tcgetattr(fd, &settings) != 0) die("/dev/ttyS1");
+    if (fd < 0 || tcgetattr(fd, &settings) != 0) die(port);
     cfmakeraw(&settings);  // no echo, no translation
     tcsetattr(fd, TCSANOW, &settings);
     commands = fdopen(dup(fd), "w");

@@ -23,16 +23,17 @@ def entry(number, name, mode, data=b"", device=(0, 0)):
     return header + b"\0" * (-len(header) % 4) + data + b"\0" * (-len(data) % 4)
 
 
-def pack(init):
-    return b"".join(
-        (
-            entry(1, "dev", DIRECTORY),
-            entry(2, "dev/console", CHARACTER_DEVICE, device=(5, 1)),
-            entry(3, "init", PROGRAM, init),
-            entry(0, "TRAILER!!!", 0),
-        )
-    )
+def pack(files):
+    """`files`: path, without a leading slash, -> content. All are programs to the guest."""
+    directories = {"dev"}
+    for name in files:
+        directories.update(str(parent) for parent in Path(name).parents[:-1])
+    entries = [(name, DIRECTORY, b"", (0, 0)) for name in sorted(directories)]
+    entries.append(("dev/console", CHARACTER_DEVICE, b"", (5, 1)))
+    entries += [(name, PROGRAM, data, (0, 0)) for name, data in files.items()]
+    packed = [entry(number, *each) for number, each in enumerate(entries, 1)]
+    return b"".join(packed) + entry(0, "TRAILER!!!", 0)
 
 
 if __name__ == "__main__":
-    Path(sys.argv[2]).write_bytes(pack(Path(sys.argv[1]).read_bytes()))
+    Path(sys.argv[2]).write_bytes(pack({"init": Path(sys.argv[1]).read_bytes()}))

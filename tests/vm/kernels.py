@@ -74,6 +74,21 @@ class PrivateApt:
         self.complaint = done.stderr.strip().split("\n")[-1]
         return done.stdout if done.returncode == 0 else None
 
+    def show(self, package):
+        """What the index says of its newest version; None when it has none."""
+        return self.run("apt-cache", "show", "--no-all-versions", package) or None
+
+    def download(self, package):
+        """The package's file, as the signed index describes it, and that description."""
+        stanza = self.show(package) or ""
+        expected = field(stanza, "SHA256")
+        if expected is None or self.run("apt-get", "-q", "download", package) is None:
+            raise Missing(f"{MIRROR} does not have {package} ({self.complaint})")
+        deb = next(self.directory.glob(f"{package}_*.deb"))
+        if sha256(deb) != expected:
+            raise Trouble(f"{deb.name} from {MIRROR} does not have the SHA-256 of the index")
+        return deb, stanza
+
 
 def sha256(path):
     with open(path, "rb") as file:
@@ -104,23 +119,14 @@ def fetch(series):
         apt = PrivateApt(scratch, SUITES[series])
         apt.run("apt-get", "-q", "update")
         unreachable = apt.complaint
-        meta = apt.run("apt-cache", "show", "--no-all-versions", META_PACKAGE)
+        meta = apt.show(META_PACKAGE)
         if not meta:
             raise Missing(
                 f"kernel {series}: {MIRROR} has no {META_PACKAGE} of "
                 f"{' or '.join(SUITES[series])} now ({unreachable or 'the index is empty'})"
             )
         package = field(meta, "Depends").split(" ")[0]
-        stanza = apt.run("apt-cache", "show", "--no-all-versions", package) or ""
-        expected = field(stanza, "SHA256")
-        if expected is None or apt.run("apt-get", "-q", "download", package) is None:
-            raise Missing(
-                f"kernel {series}: {MIRROR} names {package} but does not have it "
-                f"({apt.complaint})"
-            )
-        deb = next(scratch.glob("*.deb"))
-        if sha256(deb) != expected:
-            raise Trouble(f"{deb.name} from {MIRROR} does not have the SHA-256 of the index")
+        deb, stanza = apt.download(package)
         subprocess.run(["dpkg-deb", "-x", deb, scratch / "tree"], check=True)
         kernel = next((scratch / "tree").glob("boot/vmlinuz-*"))
 
@@ -130,7 +136,7 @@ def fetch(series):
             "package": package,
             "version": field(stanza, "Version"),
             "source": f"{MIRROR}, {deb.name}",
-            "deb_sha256": expected,
+            "deb_sha256": field(stanza, "SHA256"),
             "vmlinuz_sha256": sha256(kernel),
         }
         for name, data in (
