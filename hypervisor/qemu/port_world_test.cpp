@@ -4,11 +4,10 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include <thread>
-
 #include "config/temporary_directory.hpp"
 #include "hypervisor/qemu/port.hpp"
 #include "hypervisor/qemu/testing/fake_qemu.hpp"
+#include "hypervisor/qemu/testing/wait.hpp"
 #include "hypervisor/testing/port_suite.hpp"
 
 namespace sgm::hypervisor::testing {
@@ -44,8 +43,8 @@ class QemuWorld final : public PortWorld {
         qemu_.event("RESET");
         (void)port_.domain(uuid())->hold();
         (void)port_.domain(uuid())->release();
-        while (port_.domain(uuid())->epoch() == before)
-            std::this_thread::yield();
+        EXPECT_TRUE(qemu::testing::comes_true(
+            "a new epoch", [&] { return port_.domain(uuid())->epoch() != before; }));
     }
 
   private:

@@ -9,11 +9,12 @@
 
 #include <array>
 #include <fstream>
-#include <thread>
+#include <functional>
 
 #include "config/temporary_directory.hpp"
 #include "hypervisor/qemu/discover.hpp"
 #include "hypervisor/qemu/domain.hpp"
+#include "hypervisor/qemu/testing/wait.hpp"
 
 namespace sgm::qemu {
 namespace {
@@ -84,16 +85,41 @@ class RealQemuTest : public ::testing::Test {
         ASSERT_TRUE(done.has_value()) << done.error().sentence;
         qmp->close();
     }
-    bool admin_sees_it_running() {
+    nlohmann::json admin_asks(const std::string& command) {
         auto qmp = Qmp::connect(directory / "admin");
         EXPECT_TRUE(qmp && qmp->start(soon()));
-        const auto status = qmp->execute("query-status", {}, soon());
+        if (!qmp) return {};
+        const auto reply = qmp->execute(command, {}, soon());
         qmp->close();
-        return status && (*status)["running"] == true;
+        return reply ? *reply : nlohmann::json{};
     }
-    static void await_epoch(QemuDomain& domain, std::uint64_t epoch) {
-        while (domain.epoch() != epoch)
-            std::this_thread::yield();
+    bool admin_sees_it_running() {
+        const nlohmann::json status = admin_asks("query-status");
+        return status.is_object() && status.value("running", false);
+    }
+    // A disk that a VM's state fits into. Formatting it is a job, and meanwhile QEMU is only asked
+    // how far that is: QEMU 7.2 may end itself when told anything else about the image.
+    void add_disk() {
+        const std::string disk = (directory / "disk").string();
+        std::ofstream{disk};
+        admin("blockdev-add", {{"driver", "file"}, {"node-name", "file"}, {"filename", disk}});
+        admin("blockdev-create",
+              {{"job-id", "create"},
+               {"options", {{"driver", "qcow2"}, {"file", "file"}, {"size", kMiB}}}});
+        ASSERT_TRUE(until("the image is formatted", [&] {
+            const nlohmann::json jobs = admin_asks("query-jobs");
+            return jobs.is_array() && jobs.size() == 1 && jobs[0]["status"] == "concluded";
+        }));
+        admin("job-dismiss", {{"id", "create"}});
+        admin("blockdev-add", {{"driver", "qcow2"}, {"node-name", "disk"}, {"file", "file"}});
+    }
+    // Waits for what QEMU or the domain's own thread does, but not for one that has ended.
+    ::testing::AssertionResult until(std::string_view what, const std::function<bool()>& is_so) {
+        const auto has_ended = [&] { return qemu->has_ended(); };
+        return testing::comes_true(what, is_so, has_ended);
+    }
+    ::testing::AssertionResult reaches_epoch(QemuDomain& domain, std::uint64_t epoch) {
+        return until(fmt::format("epoch {}", epoch), [&] { return domain.epoch() >= epoch; });
     }
 
     config::TemporaryDirectory directory;
@@ -155,10 +181,10 @@ TEST_F(RealQemuTest, memory_that_is_plugged_later_is_told_and_not_passed_over) {
           {{"qom-type", "memory-backend-memfd"}, {"id", "more"}, {"size", kGiB}, {"share", true}});
     admin("device_add", {{"driver", "pc-dimm"}, {"id", "dimm0"}, {"memdev", "more"}});
     admin("system_reset");  // makes it look at once
-    while (domain->readability() == wire::Readability::readable) {
-        std::this_thread::yield();
+    ASSERT_TRUE(until("the memory is seen", [&] {
         domain->refresh();
-    }
+        return domain->readability() != wire::Readability::readable;
+    }));
     EXPECT_EQ(domain->readability(), wire::Readability::private_memory);
     EXPECT_NE(domain->reason().find("more"), std::string::npos) << domain->reason();
 }
@@ -177,9 +203,9 @@ TEST_F(RealQemuTest, reset_and_resume_begin_epochs_and_our_own_holds_do_not) {
     const auto domain = attach();
     ASSERT_EQ(domain->epoch(), 1u);
     admin("system_reset");
-    await_epoch(*domain, 2);
+    ASSERT_TRUE(reaches_epoch(*domain, 2));
     admin("cont");
-    await_epoch(*domain, 3);
+    ASSERT_TRUE(reaches_epoch(*domain, 3));
     for (int i = 0; i < 5; ++i) {
         ASSERT_TRUE(domain->hold());
         EXPECT_FALSE(admin_sees_it_running());
@@ -190,32 +216,21 @@ TEST_F(RealQemuTest, reset_and_resume_begin_epochs_and_our_own_holds_do_not) {
 }
 
 TEST_F(RealQemuTest, loadvm_begins_a_new_epoch) {
-    const std::string disk = (directory / "disk").string();
-    std::ofstream{disk};
     start(std::vector<std::string>{"-m", "64", "-machine", "q35,memory-backend=ram"} +
           backend("ram", "64M"));
-    admin("blockdev-add", {{"driver", "file"}, {"node-name", "file"}, {"filename", disk}});
-    admin("blockdev-create",
-          {{"job-id", "create"},
-           {"options", {{"driver", "qcow2"}, {"file", "file"}, {"size", kMiB}}}});
+    ASSERT_NO_FATAL_FAILURE(add_disk());
     const auto monitor = [&](const std::string& line) {
         admin("human-monitor-command", {{"command-line", line}});
     };
-    // Formatting is a job: the node opens once it is done.
-    auto qmp = Qmp::connect(directory / "admin");
-    ASSERT_TRUE(qmp && qmp->start(soon()));
-    while (!qmp->execute("blockdev-add",
-                         {{"driver", "qcow2"}, {"node-name", "disk"}, {"file", "file"}}, soon())) {
-    }
-    qmp->close();
     const auto domain = attach();
     admin("cont");
-    await_epoch(*domain, 2);
+    ASSERT_TRUE(reaches_epoch(*domain, 2));
     monitor("savevm point");
     // savevm stops the vCPUs too: it looks like a restore.
-    await_epoch(*domain, 3);
+    ASSERT_TRUE(reaches_epoch(*domain, 3));
     monitor("loadvm point");
-    await_epoch(*domain, 4);
+    ASSERT_TRUE(reaches_epoch(*domain, 4));
+    EXPECT_EQ(domain->epoch(), 4u);
 }
 
 TEST_F(RealQemuTest, a_vm_that_is_held_goes_on_when_the_hypervisor_process_is_killed) {
@@ -231,8 +246,7 @@ TEST_F(RealQemuTest, a_vm_that_is_held_goes_on_when_the_hypervisor_process_is_ki
     int status = 0;
     ASSERT_EQ(::waitpid(hypervisor, &status, 0), hypervisor);
     ASSERT_TRUE(WIFSIGNALED(status)) << "it was not held";
-    while (!admin_sees_it_running())
-        std::this_thread::yield();
+    EXPECT_TRUE(until("the VM runs", [&] { return admin_sees_it_running(); }));
 }
 
 }  // namespace

@@ -65,4 +65,11 @@ ChildProcess::~ChildProcess() {
     ::waitpid(pid_, nullptr, 0);
 }
 
+bool ChildProcess::has_ended() const {
+    siginfo_t info{};
+    // Left to be waited for: its number stays its own.
+    return ::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
+           info.si_pid != 0;
+}
+
 }  // namespace sgm::qemu::testing

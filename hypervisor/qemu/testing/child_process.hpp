@@ -23,6 +23,7 @@ class ChildProcess final {
     ChildProcess& operator=(const ChildProcess&) = delete;
 
     [[nodiscard]] pid_t pid() const { return pid_; }  // -1: it was not started
+    [[nodiscard]] bool has_ended() const;
 
   private:
     pid_t pid_ = -1;

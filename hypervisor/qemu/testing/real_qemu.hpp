@@ -20,6 +20,7 @@ class RealQemu final {
 
     // It was started; options that it does not like end it.
     [[nodiscard]] bool was_started() const { return process_ && process_->pid() > 0; }
+    [[nodiscard]] bool has_ended() const { return !process_ || process_->has_ended(); }
 
   private:
     std::optional<ChildProcess> process_;

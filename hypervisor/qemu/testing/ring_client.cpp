@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/futex.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -66,9 +67,18 @@ Message RingClient::call(Bytes message) {
 }
 
 Message RingClient::await_reply() {
-    while (__atomic_load_n(&header().state, __ATOMIC_SEQ_CST) ==
-           static_cast<std::uint32_t>(RingState::call)) {
-        futex(FUTEX_WAIT, static_cast<std::uint32_t>(RingState::call));
+    const auto is_waiting = [&] {
+        return __atomic_load_n(&header().state, __ATOMIC_SEQ_CST) ==
+               static_cast<std::uint32_t>(RingState::call);
+    };
+    while (is_waiting()) {
+        constexpr timespec kLookInterval{.tv_sec = 1, .tv_nsec = 0};
+        futex(FUTEX_WAIT, static_cast<std::uint32_t>(RingState::call), &kLookInterval);
+        pollfd socket{.fd = socket_.get(), .events = POLLRDHUP, .revents = 0};
+        if (::poll(&socket, 1, 0) != 0 && is_waiting()) {
+            ADD_FAILURE() << "the server has gone and left a call unanswered";
+            return {};
+        }
     }
     const std::uint8_t* reply = bytes_ + wire::kRingReplyOffset;
     Message message{reply, reply + header().reply_size};
@@ -86,8 +96,8 @@ void RingClient::set_state(RingState state) {
     futex(FUTEX_WAKE, 1);
 }
 
-void RingClient::futex(int operation, std::uint32_t value) {
-    ::syscall(SYS_futex, &header().state, operation, value, nullptr, nullptr, 0);
+void RingClient::futex(int operation, std::uint32_t value, const timespec* timeout) {
+    ::syscall(SYS_futex, &header().state, operation, value, timeout, nullptr, 0);
 }
 
 wire::Status status_of(Bytes reply) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <time.h>
 
 #include <filesystem>
 #include <span>
@@ -36,13 +37,14 @@ class RingClient final {
     void put_call(Bytes message, std::uint32_t size);
     // A call and its whole reply, an OpHeader and a payload.
     hypervisor::testing::Message call(Bytes message);
+    // Empty, and a failure, when the server ends before it answers.
     hypervisor::testing::Message await_reply();
     // Waits for the connection's end as the server sees it.
     bool server_hung_up();
     void set_state(wire::RingState state);
 
   private:
-    void futex(int operation, std::uint32_t value);
+    void futex(int operation, std::uint32_t value, const timespec* timeout = nullptr);
 
     Descriptor memory_;
     Descriptor socket_;
