@@ -127,6 +127,13 @@ OpResult run(Port& port, Memory& memory, const Call& call, SearchWindow& window,
     return {OpStatus::unsupported};
 }
 
+constexpr std::uint64_t kNever = ~std::uint64_t{0};
+
+std::uint64_t latest_end(Port& port) {
+    const std::uint64_t longest = port.max_batch_ns();
+    return longest == kNever ? kNever : port.now_ns() + longest;
+}
+
 // The vCPUs' stay, from construction to release(). Without kBatchConsistent it is none.
 class Hold final {
   public:
@@ -142,7 +149,7 @@ class Hold final {
     Hold& operator=(const Hold&) = delete;
 
     [[nodiscard]] bool held() const { return held_; }
-    [[nodiscard]] std::uint64_t deadline() const { return since_ + kMaxHoldNs; }
+    [[nodiscard]] std::uint64_t deadline() const { return held_ ? since_ + kMaxHoldNs : kNever; }
 
     // For how long they stood still, nullopt when they did not all the time.
     [[nodiscard]] std::optional<std::uint64_t> release() {
@@ -175,7 +182,8 @@ std::optional<std::size_t> Operations::execute(Domain& domain, Bytes batch, Muta
     views_.forget();
     Memory memory{domain, translator_, views_, budget};
     Hold hold{port_, domain, (frame->flags & wire::kBatchConsistent) != 0};
-    if (hold.held()) budget.end_at(hold.deadline());
+    const std::uint64_t deadline = std::min(latest_end(port_), hold.deadline());
+    if (deadline != kNever) budget.end_at(deadline);
 
     Reader calls{batch.subspan(sizeof(wire::BatchHeader))};
     Writer results{answer.subspan(sizeof(wire::BatchAnswer))};

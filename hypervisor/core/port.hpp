@@ -83,6 +83,9 @@ class Port {
     [[nodiscard]] virtual std::string_view name() const = 0;
     // Monotonic, not under the control of the host's administrator where the port can help it.
     [[nodiscard]] virtual std::uint64_t now_ns() = 0;
+    // After this long a batch begins nothing more, and its answer says where to go on. For ports
+    // that keep a CPU from other work meanwhile.
+    [[nodiscard]] virtual std::uint64_t max_batch_ns() const { return ~std::uint64_t{0}; }
     // Fills `out` from a cryptographic source. False: it failed, `out` is not to be used.
     [[nodiscard]] virtual bool random(MutableBytes out) = 0;
     // The domain of this uuid, valid until the core's call ends; nullptr when there is none.

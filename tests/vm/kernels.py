@@ -33,16 +33,16 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
 class PrivateApt:
-    """apt with its whole state in one directory."""
+    """apt with its whole state in one directory. kind: `deb`, or `deb-src` for sources."""
 
-    def __init__(self, directory, suites):
+    def __init__(self, directory, suites, kind="deb"):
         self.directory = directory
         (directory / "lists/partial").mkdir(parents=True)
         (directory / "archives/partial").mkdir(parents=True)
         sources = directory / "sources.list"
         sources.write_text(
             "".join(
-                f"deb [signed-by={KEYRING}] {MIRROR}/{suite} main\n" for suite in suites
+                f"{kind} [signed-by={KEYRING}] {MIRROR}/{suite} main\n" for suite in suites
             )
         )
         self.options = []

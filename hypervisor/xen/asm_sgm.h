@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What Xen's own files call of SGmonitor; becomes asm/sgm.h. apply.py puts the calls into
+ * xsm/dummy.h, through which every privileged operation on a domain has to pass.
+ */
+#ifndef ASM_X86_SGM_H
+#define ASM_X86_SGM_H
+
+#include <xen/bitops.h>
+#include <xen/sched.h>
+
+extern unsigned long sgm_protected_domains[];
+void sgm_count_refusal(const struct domain* by, const struct domain* of);
+
+static inline bool sgm_is_protected(const struct domain* d) {
+    return d && d->domain_id < DOMID_FIRST_RESERVED &&
+           test_bit(d->domain_id, sgm_protected_domains);
+}
+
+/* Whether @src, however privileged, may not do to @target what needs privilege. */
+static inline bool sgm_refuses(const struct domain* src, const struct domain* target) {
+    if (likely(src == target) || likely(!sgm_is_protected(target))) return false;
+    sgm_count_refusal(src, target);
+    return true;
+}
+
+/* 1: decide as ever. 0: allowed. -EPERM: refused. */
+int sgm_domctl(struct domain* d, unsigned int cmd);
+bool sgm_refuses_sysctl(unsigned int cmd);
+void sgm_domain_created(const struct domain* d);
+
+#endif

@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Builds Xen 4.17 with SGmonitor in it, from Debian's sources.
+
+apt fetches the sources of xen and libsodium with lists of its own, so the system's are left alone,
+and checks their hashes against the signed index. apply.py puts SGmonitor in. The configuration is
+Debian's without LIVEPATCH and KEXEC: both would let dom0 put code of its own into the hypervisor, or
+in its place. What was built is kept by the hash of what this project puts in, so that it is built
+once on each machine.
+
+    build.py                 build/xen/xen-sgmonitor (for GRUB, or QEMU's -kernel) and .efi
+    build.py --test-build    build/xen-test/..., with commands that are only for tests
+"""
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "vm"))
+
+import apply
+from common import CACHE, Missing, Trouble, main_of
+from kernels import MIRROR, PrivateApt
+
+XEN = "4.17"
+SUITES = ["debian-security bookworm-security", "debian bookworm"]
+KEPT = CACHE / "xen"
+IMAGES = {"xen/xen": "xen-sgmonitor", "xen/xen.efi": "xen-sgmonitor.efi"}
+WITHOUT = ("LIVEPATCH", "KEXEC")
+# What Xen prints as who built it, where and when: nothing of this machine, so that others get the
+# same bytes.
+SAME_EVERYWHERE = {
+    "XEN_WHOAMI": "sgmonitor",
+    "XEN_DOMAIN": "",
+    "XEN_BUILD_HOST": "sgmonitor",
+    "XEN_BUILD_DATE": "",
+    "XEN_BUILD_TIME": "",
+}
+OBJECTS = 440  # about how many files make compiles, for the progress alone
+
+
+def progress(line):
+    print(line, file=sys.stderr, flush=True)
+
+
+def sha384(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha384").hexdigest()
+
+
+def what_goes_in(test_build):
+    """The hash of this project's part, by which a build is kept."""
+    names = [path for directory, pattern in apply.OURS for path in (ROOT / directory).glob(pattern)]
+    names += [path for path in Path(__file__).parent.iterdir() if path.is_file()]
+    total = hashlib.sha256(b"test" if test_build else b"product")
+    for path in sorted(set(names)):
+        total.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()[:32]
+
+
+def newest_first(versions):
+    def is_older(a, b):
+        return subprocess.run(["dpkg", "--compare-versions", a, "lt", b], check=False).returncode == 0
+
+    ordered = []
+    for version in versions:
+        place = next((i for i, other in enumerate(ordered) if is_older(other, version)), len(ordered))
+        ordered.insert(place, version)
+    return ordered
+
+
+def fetch_source(apt, name, wanted):
+    """The newest source package that the mirror really has: (its .dsc, version)."""
+    listed = apt.run("apt-cache", "showsrc", name)
+    if not listed:
+        raise Missing(f"{MIRROR} has no source of {name} ({apt.complaint or 'the index is empty'})")
+    found = {line.split(" ", 1)[1] for line in listed.splitlines() if line.startswith("Version: ")}
+    for version in newest_first(v for v in found if wanted in v):
+        progress(f"fetching the source of {name} {version}")
+        if apt.run("apt-get", "-q", "source", "--download-only", f"{name}={version}") is not None:
+            return next(apt.directory.glob(f"{name}_{version.split(':')[-1]}.dsc")), version
+        progress(f"{MIRROR} names {name} {version} but does not have it ({apt.complaint})")
+    raise Missing(f"{MIRROR} has no source of {name} {wanted}")
+
+
+def run(command, **options):
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    if done.returncode != 0:
+        end = "\n".join((done.stdout + done.stderr).splitlines()[-30:])
+        raise Trouble(f"{' '.join(map(str, command[:4]))} failed:\n{end}")
+
+
+def unpack(dsc, to):
+    run(["dpkg-source", "--no-check", "-x", str(dsc), str(to)])
+
+
+def configure(xen):
+    """Debian's configuration (debian/rules: xen-kconfig), without what WITHOUT names."""
+    config = xen / "xen" / ".config"
+    config.write_text((xen / "debian" / "xen-kconfig").read_text()
+                      + "".join(f"# CONFIG_{name} is not set\n" for name in WITHOUT))
+    run(["make", "-C", str(xen / "xen"), "olddefconfig"])
+    lines = config.read_text().splitlines()
+    for name in WITHOUT:
+        if f"CONFIG_{name}=y" in lines:
+            raise Trouble(f"Xen's configuration insists on {name}")
+
+
+def make(xen, jobs, test_build):
+    command = ["make", "-C", str(xen / "xen"), f"-j{jobs}", "debug=n"]
+    command += [f"{name}={value}" for name, value in SAME_EVERYWHERE.items()]
+    if test_build:
+        command += ["SGM_DEFINES=-DSGM_XEN_TEST_BUILD=1"]
+    log = xen / "build.log"
+    compiled = 0
+    with open(log, "w") as file, subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        for line in process.stdout:
+            file.write(line)
+            if line.startswith(("  CC ", "  CXX ")):
+                compiled += 1
+                if compiled % 40 == 0:
+                    progress(f"  compiled {compiled} of about {OBJECTS} files")
+    if process.returncode != 0:
+        kept = KEPT / "failed.log"
+        shutil.copy(log, kept)
+        wrong = [line for line in log.read_text().splitlines() if "rror" in line and "-Werror" not in line]
+        raise Trouble("Xen does not compile:\n" + "\n".join(wrong[:10]) + f"\n(all of it: {kept})")
+
+
+def build(kept, jobs, test_build):
+    started = time.monotonic()
+    for program, package in (("bison", "bison"), ("flex", "flex"), ("dpkg-source", "dpkg-dev")):
+        if shutil.which(program) is None:
+            raise Missing(f"{program} is not on this machine: ./dev setup installs {package}")
+    with tempfile.TemporaryDirectory(prefix="build-", dir=KEPT) as temporary:
+        scratch = Path(temporary)
+        apt = PrivateApt(scratch / "apt", SUITES, kind="deb-src")
+        apt.run("apt-get", "-q", "update")
+        xen_dsc, version = fetch_source(apt, "xen", XEN + ".")
+        sodium_dsc, sodium_version = fetch_source(apt, "libsodium", apply.SODIUM_VERSION)
+        progress("unpacking, and putting SGmonitor in")
+        xen = scratch / "xen"
+        unpack(xen_dsc, xen)
+        unpack(sodium_dsc, scratch / "libsodium")
+        apply.apply(xen, scratch / "libsodium")
+        configure(xen)
+        progress(f"building Xen {version}")
+        make(xen, jobs, test_build)
+
+        ready = scratch / "ready"
+        ready.mkdir()
+        for source, name in IMAGES.items():
+            shutil.copyfile(xen / source, ready / name)
+        record = {
+            "xen": version,
+            "libsodium": sodium_version,
+            "test_build": test_build,
+            "sha384": {name: sha384(ready / name) for name in IMAGES.values()},
+            "seconds": round(time.monotonic() - started),
+        }
+        (ready / "record.json").write_text(json.dumps(record, indent=2) + "\n")
+        shutil.rmtree(kept, ignore_errors=True)
+        ready.rename(kept)
+    progress(f"built in {record['seconds']} s")
+
+
+def is_whole(kept):
+    try:
+        record = json.loads((kept / "record.json").read_text())
+        return all(sha384(kept / name) == hash_ for name, hash_ in record["sha384"].items())
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def get(jobs=None, test_build=False):
+    """The directory with the images; they are built if they are not there."""
+    KEPT.mkdir(parents=True, exist_ok=True)
+    kept = KEPT / what_goes_in(test_build)
+    with open(KEPT / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not is_whole(kept):
+            try:
+                build(kept, jobs or os.cpu_count(), test_build)
+            except apply.Refused as reason:
+                raise Trouble(str(reason)) from reason
+    return kept
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="./dev xen build", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--test-build", action="store_true",
+                        help="with commands that give dom0 what is not sealed: for tests alone")
+    parser.add_argument("--jobs", type=int, help="compilers at a time (all CPUs)")
+    options = parser.parse_args()
+    kept = get(options.jobs, options.test_build)
+    out = ROOT / "build" / ("xen-test" if options.test_build else "xen")
+    out.mkdir(parents=True, exist_ok=True)
+    record = json.loads((kept / "record.json").read_text())
+    for name in record["sha384"]:
+        shutil.copyfile(kept / name, out / name)
+    print(f"Xen {record['xen']} with SGmonitor" + (", TEST BUILD" if options.test_build else ""))
+    for name, hash_ in record["sha384"].items():
+        print(f"{out.relative_to(ROOT) / name}\n  SHA-384 {hash_}")
+    return 0
+
+
+if __name__ == "__main__":
+    main_of(main)
