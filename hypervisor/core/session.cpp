@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "hypervisor/core/session.hpp"
 
+#include <algorithm>
+
 namespace sgm::hypervisor {
 
 using wire::Direction;
@@ -105,16 +107,23 @@ std::optional<SessionTable::Share> SessionTable::share_for(const wire::Uuid& dom
                                                            std::uint64_t now_ns) {
     std::optional<Share> free;
     for (std::size_t i = 0; i < kMaxDomains; ++i) {
-        bool taken = false;
-        for (Session& session : share(i)) {
-            if (session.is_open() && now_ns >= session.scope().expires_ns) close(session);
-            if (!session.is_open()) continue;
-            if (session.scope().domain == domain) return share(i);
-            taken = true;
+        const Share some = share(i);
+        close_expired(some, now_ns);
+        // Those that are open are all of one domain.
+        const auto open = std::ranges::find_if(some, &Session::is_open);
+        if (open == some.end()) {
+            if (!free) free = some;
+        } else if (open->scope().domain == domain) {
+            return some;
         }
-        if (!taken && !free) free = share(i);
     }
     return free;
+}
+
+void SessionTable::close_expired(Share share, std::uint64_t now_ns) {
+    for (Session& session : share) {
+        if (session.is_open() && now_ns >= session.scope().expires_ns) close(session);
+    }
 }
 
 void SessionTable::close_gone(Port& port) {

@@ -96,6 +96,7 @@ class SessionTable final {
     [[nodiscard]] Share share(std::size_t index);
     // The share that `domain` has, else one that nobody has; empty when there is none.
     [[nodiscard]] std::optional<Share> share_for(const wire::Uuid& domain, std::uint64_t now_ns);
+    void close_expired(Share share, std::uint64_t now_ns);
     void close_gone(Port& port);
     [[nodiscard]] const SessionKeys& keys_of(const Session& session);
 

@@ -22,6 +22,28 @@ std::uint64_t extended(std::int32_t offset) {
 // Why a field's bytes are not there.
 enum class Field { read, null, faulted };
 
+// R. P. Brent, An improved Monte Carlo factorization algorithm, 1980: the tortoise waits where the
+// hare was at the last power of two.
+class Tortoise final {
+  public:
+    // The hare is at `link`, which would be row `row`: the row of the same node, when it meets it.
+    [[nodiscard]] std::optional<std::uint32_t> meets(std::uint64_t link, std::uint32_t row) const {
+        if (row == 0 || link != link_) return std::nullopt;
+        return row_;
+    }
+    void follow(std::uint64_t link, std::uint32_t row) {
+        if (row != 0 && row != next_wait_) return;
+        link_ = link;
+        row_ = row;
+        next_wait_ = row == 0 ? 1 : row * 2;
+    }
+
+  private:
+    std::uint64_t link_ = 0;
+    std::uint32_t row_ = 0;
+    std::uint32_t next_wait_ = 1;
+};
+
 class ListWalk final {
   public:
     // The arguments, checked; nullopt when they are malformed.
@@ -37,6 +59,8 @@ class ListWalk final {
         : memory_{memory}, call_{call}, space_{space}, fields_{fields}, row_size_{row_size} {}
 
     [[nodiscard]] bool is_end(std::uint64_t link, std::uint32_t nodes_before) const;
+    // To the next link; false: `result` has the fault that ends the walk.
+    [[nodiscard]] bool step(WalkResult& result);
     void write_row(std::uint64_t link, MutableBytes row);
     // `out` is zeros unless the field was read.
     [[nodiscard]] Field read_field(std::uint64_t node, const FieldPath& field, MutableBytes out);
@@ -157,52 +181,44 @@ WalkResult ListWalk::run(MutableBytes rows) {
                       .row_size = static_cast<std::uint32_t>(row_size_),
                       .reserved = 0};
 
-    // R. P. Brent, An improved Monte Carlo factorization algorithm, 1980: the tortoise waits where
-    // the hare was at the last power of two.
-    std::uint64_t tortoise_link = 0;
-    std::uint32_t tortoise_row = 0;
-    std::uint32_t next_wait = 1;
-
+    Tortoise tortoise;
     while (true) {
         const std::uint32_t row = result.node_count;
         if (is_end(result.next, row)) {
             result.stop = WalkStop::end;
             return result;
         }
-        if (row != 0 && result.next == tortoise_link) {
+        std::optional<std::uint32_t> seen = tortoise.meets(result.next, row);
+        if (!seen && (row == max_rows || memory_.budget().exhausted())) {
+            seen = last_row_of(rows, result);
+            if (!seen) return result;
+        }
+        if (seen) {
             result.stop = WalkStop::cycle;
-            cut_repetition(rows, tortoise_row, row, result);
+            cut_repetition(rows, *seen, row, result);
             return result;
         }
-        if (row == max_rows || memory_.budget().exhausted()) {
-            if (const auto seen = last_row_of(rows, result)) {
-                result.stop = WalkStop::cycle;
-                cut_repetition(rows, *seen, row, result);
-            }
-            return result;
-        }
-
         write_row(result.next, rows.subspan(row * row_size_, row_size_));
-        if (row == 0 || row == next_wait) {
-            tortoise_link = result.next;
-            tortoise_row = row;
-            next_wait = row == 0 ? 1 : row * 2;
-        }
+        tortoise.follow(result.next, row);
         ++result.node_count;
-
-        std::uint64_t next = 0;
-        const std::uint64_t at = result.next + extended(call_.next_offset);
-        if (!memory_.read_field(space_, at, mutable_bytes_of(next))) {
-            // Again, to learn why; the guest may have mended it meanwhile.
-            const ReadOutcome read = memory_.read_virtual(space_, at, mutable_bytes_of(next));
-            if (!read.complete()) {
-                result.stop = WalkStop::fault;
-                result.fault = read.fault;
-                return result;
-            }
-        }
-        result.next = next;
+        if (!step(result)) return result;
     }
+}
+
+bool ListWalk::step(WalkResult& result) {
+    std::uint64_t next = 0;
+    const std::uint64_t at = result.next + extended(call_.next_offset);
+    if (!memory_.read_field(space_, at, mutable_bytes_of(next))) {
+        // Again, to learn why; the guest may have mended it meanwhile.
+        const ReadOutcome read = memory_.read_virtual(space_, at, mutable_bytes_of(next));
+        if (!read.complete()) {
+            result.stop = WalkStop::fault;
+            result.fault = read.fault;
+            return false;
+        }
+    }
+    result.next = next;
+    return true;
 }
 
 }  // namespace
