@@ -3,6 +3,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <cstddef>
 #include <deque>
 #include <mutex>
 
@@ -32,12 +33,17 @@ class FairMutex final {
         waiters_.pop_front();
     }
 
+    [[nodiscard]] std::size_t waiting() const {
+        const std::lock_guard lock{mutex_};
+        return waiters_.size();
+    }
+
   private:
     struct Waiter {
         std::condition_variable ready;
         bool has_turn = false;
     };
-    std::mutex mutex_;
+    mutable std::mutex mutex_;
     bool taken_ = false;
     std::deque<Waiter*> waiters_;
 };

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "hypervisor/qemu/testing/fake_qemu.hpp"
 
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -8,6 +10,9 @@
 #include <array>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string_view>
+#include <utility>
 
 namespace sgm::qemu::testing {
 
@@ -30,6 +35,61 @@ FlatView #1
 )";
 }
 
+namespace {
+
+constexpr std::string_view kGreeting = "{\"QMP\": {}}\r\n";
+
+FakeAnswers first_answers() {
+    return {{"qmp_capabilities", "{}"},
+            {"query-cpus-fast", R"([{"cpu-index": 0}, {"cpu-index": 1}])"},
+            {"query-status", R"({"running": true})"},
+            {"stop", "{}"},
+            {"cont", "{}"},
+            {"info mtree -f", nlohmann::json(small_q35_map()).dump()}};
+}
+
+struct FakeCall {
+    std::string command;
+    std::string id;
+};
+
+FakeCall call_in(std::string_view line) {
+    const auto call = nlohmann::json::parse(line);
+    std::string command = call["execute"];
+    if (command == "human-monitor-command") command = call["arguments"]["command-line"];
+    return {std::move(command), call["id"].dump()};
+}
+
+std::string reply_line(const FakeAnswers& answers, const FakeCall& call) {
+    const auto found = answers.find(call.command);
+    return (found == answers.end() ? R"({"error": {"class": "CommandNotFound", "desc": "no"})"
+                                   : R"({"return": )" + found->second) +
+           R"(, "id": )" + call.id + "}\r\n";
+}
+
+bool say(int socket, std::string_view text) {
+    return ::send(socket, text.data(), text.size(), MSG_NOSIGNAL) ==
+           static_cast<ssize_t>(text.size());
+}
+
+// What has come is added to `received`; false: there will be no more.
+bool receive(int socket, std::string& received) {
+    std::array<char, 4096> chunk;
+    const ssize_t size = ::recv(socket, chunk.data(), chunk.size(), 0);
+    if (size > 0) received.append(chunk.data(), static_cast<std::size_t>(size));
+    return size > 0;
+}
+
+std::optional<std::string> take_line(std::string& received) {
+    const std::size_t end = received.find('\n');
+    if (end == received.npos) return std::nullopt;
+    std::string line = received.substr(0, end);
+    received.erase(0, end + 1);
+    return line;
+}
+
+}  // namespace
+
 FakeQemu::FakeQemu(const std::filesystem::path& socket) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
@@ -40,12 +100,7 @@ FakeQemu::FakeQemu(const std::filesystem::path& socket) {
         ::listen(listener_.get(), 4) != 0) {
         std::abort();
     }
-    answer("qmp_capabilities", "{}");
-    answer("query-cpus-fast", R"([{"cpu-index": 0}, {"cpu-index": 1}])");
-    answer("query-status", R"({"running": true})");
-    answer("stop", "{}");
-    answer("cont", "{}");
-    answer("info mtree -f", nlohmann::json(small_q35_map()).dump());
+    answers_ = first_answers();
     thread_ = std::thread{[this] { serve(); }};
 }
 
@@ -110,21 +165,13 @@ std::vector<std::string> FakeQemu::commands() const {
 }
 
 std::string FakeQemu::reply_to(const std::string& line) {
-    const auto call = nlohmann::json::parse(line);
-    std::string command = call["execute"];
-    const std::string id = call["id"].dump();
-    if (command == "human-monitor-command") command = call["arguments"]["command-line"];
-    hang_at(command);
+    const FakeCall call = call_in(line);
+    hang_at(call.command);
     const std::lock_guard lock{mutex_};
-    commands_.push_back(command);
+    commands_.push_back(call.command);
     const std::string events =
-        std::exchange(pending_events_, {}) + std::exchange(events_before_[command], {});
-    const auto found = answers_.find(command);
-    if (found == answers_.end()) {
-        return events + R"({"error": {"class": "CommandNotFound", "desc": "no"}, "id": )" + id +
-               "}\r\n";
-    }
-    return events + R"({"return": )" + found->second + R"(, "id": )" + id + "}\r\n";
+        std::exchange(pending_events_, {}) + std::exchange(events_before_[call.command], {});
+    return events + reply_line(answers_, call);
 }
 
 void FakeQemu::serve() {
@@ -133,18 +180,52 @@ void FakeQemu::serve() {
         const std::lock_guard lock{mutex_};
         client_ = std::move(client);
     }
-    const auto say = [&](const std::string& text) {
-        return ::send(client_.get(), text.data(), text.size(), MSG_NOSIGNAL) > 0;
+    if (!client_ || !say(client_.get(), kGreeting)) return;
+    std::string received;
+    while (receive(client_.get(), received)) {
+        while (const auto line = take_line(received)) {
+            if (!say(client_.get(), reply_to(*line))) return;
+        }
+    }
+}
+
+FakeHerd::FakeHerd(std::size_t count) : members_(count), end_{::eventfd(0, EFD_CLOEXEC)} {
+    for (Member& member : members_) {
+        std::array<int, 2> ends{};
+        if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) std::abort();
+        member.socket = Descriptor{ends[0]};
+        member.other_end = std::make_shared<Descriptor>(ends[1]);
+        (void)say(member.socket.get(), kGreeting);
+    }
+    thread_ = std::thread{[this] { serve(); }};
+}
+
+FakeHerd::~FakeHerd() {
+    ::eventfd_write(end_.get(), 1);
+    thread_.join();
+}
+
+std::shared_ptr<Descriptor> FakeHerd::connection(std::size_t index) {
+    return std::exchange(members_[index].other_end, nullptr);
+}
+
+void FakeHerd::serve() {
+    const FakeAnswers answers = first_answers();
+    const Descriptor ready{::epoll_create1(EPOLL_CLOEXEC)};
+    const auto watch = [&](int descriptor, std::size_t index) {
+        epoll_event event{.events = EPOLLIN, .data = {.u64 = index}};
+        (void)::epoll_ctl(ready.get(), EPOLL_CTL_ADD, descriptor, &event);
     };
-    if (!client_ || !say("{\"QMP\": {}}\r\n")) return;
-    std::string buffer;
-    std::array<char, 4096> chunk;
-    while (true) {
-        const ssize_t size = ::recv(client_.get(), chunk.data(), chunk.size(), 0);
-        if (size <= 0) return;
-        buffer.append(chunk.data(), static_cast<std::size_t>(size));
-        for (std::size_t end; (end = buffer.find('\n')) != buffer.npos; buffer.erase(0, end + 1)) {
-            if (!say(reply_to(buffer.substr(0, end)))) return;
+    for (std::size_t i = 0; i < members_.size(); ++i)
+        watch(members_[i].socket.get(), i);
+    watch(end_.get(), members_.size());
+    epoll_event event{};
+    while (::epoll_wait(ready.get(), &event, 1, -1) == 1 && event.data.u64 < members_.size()) {
+        Member& member = members_[event.data.u64];
+        if (!receive(member.socket.get(), member.received))
+            (void)::epoll_ctl(ready.get(), EPOLL_CTL_DEL, member.socket.get(), nullptr);
+        while (const auto line = take_line(member.received)) {
+            if (!member.hangs) (void)say(member.socket.get(), reply_line(answers, call_in(*line)));
         }
     }
 }
