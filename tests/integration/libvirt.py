@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """The domain XML of docs/libvirt.md: valid for libvirt, and a VM that libvirt starts from it can be
-attached. libvirt's QEMU driver runs inside virsh (qemu:///embed), so no daemon is needed."""
+attached and looked into. libvirt's QEMU driver runs inside virsh (qemu:///embed), so no daemon is needed."""
 
 import json
 import os
@@ -23,6 +23,12 @@ DOMAIN = "6f1c0b4e-1d2a-4c55-9a37-0c8d5e2b7f10"
 SECONDS = 40
 # Without a daemon for logs, and without the host's security drivers.
 SETTINGS = 'stdio_handler = "file"\nsecurity_driver = "none"\n'
+# Eight bytes that QEMU puts into the VM's memory, above all that its firmware uses before there is
+# something to boot.
+ADDRESS, WORD = 0x1000000, 0x1122334455667788
+MARK = f"""<qemu:commandline>
+    <qemu:arg value='-device'/>
+    <qemu:arg value='loader,addr={ADDRESS:#x},data={WORD:#x},data-len=8'/>"""
 DRIVER = "/usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_qemu.so"
 
 
@@ -55,6 +61,7 @@ class Libvirt(unittest.TestCase):
         xml = documented_xml().replace("/run/watched.qmp", str(qmp))
         # TCG serves the same purpose everywhere.
         xml = xml.replace("<domain type='kvm'", "<domain type='qemu'")
+        xml = xml.replace("<qemu:commandline>", MARK)
         (own / "watched.xml").write_text(xml, encoding="utf-8")
         command = ["virsh", "-c", f"qemu:///embed?root={own / 'root'}"]
         if os.geteuid() == 0:
@@ -83,7 +90,7 @@ class Libvirt(unittest.TestCase):
         finally:
             virsh.kill()
 
-    def test_a_vm_that_libvirt_started_is_attached(self):
+    def test_a_vm_that_libvirt_started_is_attached_and_read(self):
         if shutil.which("virsh") is None or not Path(DRIVER).exists():
             self.skipTest("virsh or libvirt's QEMU driver is not installed")
         qmp = self.start()
@@ -104,6 +111,19 @@ class Libvirt(unittest.TestCase):
         listed = json.loads(run("sgmonitor-hypervisor", "ls", "--config", config, "--json"))
         self.assertEqual([vm["readability"] for vm in listed["vms"]], ["readable"])
         self.assertEqual(round(listed["vms"][0]["ram"] / 2**20), 512)
+        seen = json.loads(
+            run("sgm-hypervisor-probe", own / "hypervisor.sock", authority / "authority.key", DOMAIN,
+                hex(ADDRESS))  # fmt: skip
+        )
+        self.assertEqual((seen["domain"], seen["vcpus"]), (DOMAIN, 1))
+        self.assertEqual(seen["word"], WORD)
+        self.assertNotEqual(seen["cr0"], 0, "the vCPU's registers")
+        self.assertTrue(seen["held"], "the vCPU stood still meanwhile")
+        # What the IDS did is counted.
+        listed = json.loads(run("sgmonitor-hypervisor", "ls", "--config", config, "--json"))
+        self.assertEqual(listed["vms"][0]["sessions"], 1)
+        self.assertEqual(listed["vms"][0]["refusals"], {})
+        self.assertGreater(listed["vms"][0]["bytes"], 0)
 
 
 if __name__ == "__main__":
