@@ -47,6 +47,7 @@ class OcallEnvironment final : public ids::Environment {
         const std::array<std::uint8_t, 64>& report_data) override {
         return rest_.report(report_data);
     }
+    enclave::SealKeys& seal_keys() override { return rest_.seal_keys(); }
 
     bool always_leave = false;
 

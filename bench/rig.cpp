@@ -374,6 +374,7 @@ wire::OcallResult Rig::take(wire::Peer peer, Message message) {
         // The authority that this program plays believes any quote.
         case wire::Peer::quoting: replies_[peer] = {1}; break;
         case wire::Peer::authority: replies_[peer] = approve(message, authority_, {}); break;
+        case wire::Peer::storage: break;
         case wire::Peer::log: {
             const std::lock_guard lock{mutex_};
             log_ += std::string{message.begin(), message.end()} + "\n";

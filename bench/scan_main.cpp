@@ -20,6 +20,7 @@
 #include "hypervisor/qemu/port.hpp"
 #include "ids/environment.hpp"
 #include "ids/watcher.hpp"
+#include "sgx/enclave/testing/fake_seal_keys.hpp"
 #include "wire/attestation.hpp"
 #include "wire/owner.hpp"
 
@@ -82,7 +83,8 @@ class Surroundings final : public ids::Environment {
     }
     std::expected<std::size_t, ids::EnvironmentError> receive(wire::Peer peer, std::uint64_t,
                                                               MutableBytes into) override {
-        if (peer == wire::Peer::owner) return std::unexpected(ids::EnvironmentError::nothing);
+        if (peer == wire::Peer::owner || peer == wire::Peer::storage)
+            return std::unexpected(ids::EnvironmentError::nothing);
         // The authority played here believes any quote.
         const Message message = peer == wire::Peer::authority ? verdict_ : Message{1};
         std::ranges::copy(message, into.begin());
@@ -101,10 +103,12 @@ class Surroundings final : public ids::Environment {
         const std::array<std::uint8_t, 64>&) override {
         return std::array<std::uint8_t, 432>{};
     }
+    enclave::SealKeys& seal_keys() override { return cpu_; }
 
   private:
     hypervisor::Domain& domain_;
     LeapingPort port_;
+    enclave::testing::FakeSealKeys cpu_;
     crypto::SigningKeyPair authority_ = crypto::SigningKeyPair::generate().value();
     wire::OwnerKeys owner_{crypto::SigningKeyPair::generate().value().public_key(),
                            crypto::SealingKeyPair::generate().value().public_key()};

@@ -5,6 +5,7 @@
 #include "ids/owner_channel.hpp"
 #include "ids/registration.hpp"
 #include "ids/session.hpp"
+#include "sgx/enclave/testing/fake_seal_keys.hpp"
 
 namespace sgm::fuzz {
 namespace {
@@ -43,6 +44,7 @@ class HostileHost final : public ids::Environment {
         const std::array<std::uint8_t, 64>&) override {
         return std::array<std::uint8_t, 432>{};
     }
+    enclave::SealKeys& seal_keys() override { return cpu_; }
 
   private:
     std::expected<std::size_t, EnvironmentError> bring(MutableBytes into) {
@@ -54,6 +56,7 @@ class HostileHost final : public ids::Environment {
     }
 
     Choices choices_;
+    enclave::testing::FakeSealKeys cpu_;
 };
 
 }  // namespace

@@ -21,10 +21,11 @@ std::chrono::nanoseconds bounded(std::uint64_t wait_ns) {
 }  // namespace
 
 Ocalls::Ocalls(HypervisorLink& hypervisor, AuthorityClient& authority, OwnerRelay& owner,
-               Quoter quoter, Logger logger, MutableBytes buffer)
+               const KeptBlob& kept, Quoter quoter, Logger logger, MutableBytes buffer)
     : hypervisor_{hypervisor},
       authority_{authority},
       owner_{owner},
+      kept_{kept},
       quoter_{std::move(quoter)},
       logger_{std::move(logger)},
       buffer_{buffer} {}
@@ -54,8 +55,24 @@ wire::OcallResult Ocalls::send(wire::Peer peer, Message message) {
             logger_(
                 cli::printable({reinterpret_cast<const char*>(message.data()), message.size()}));
             return wire::OcallResult::ok;
+        case wire::Peer::storage: return keep(message);
     }
     return wire::OcallResult::unreachable;
+}
+
+wire::OcallResult Ocalls::keep(const Message& blob) {
+    const auto kept = kept_.keep(blob);
+    if (kept) return wire::OcallResult::ok;
+    logger_("what the enclave wants to keep for its next start is lost: " + kept.error().sentence);
+    return wire::OcallResult::unreachable;
+}
+
+std::expected<Message, wire::OcallResult> Ocalls::recall() {
+    auto kept = kept_.recall();
+    if (kept && *kept) return std::move(**kept);
+    if (kept) return std::unexpected(wire::OcallResult::nothing);
+    logger_("what the enclave kept for this start cannot be given back: " + kept.error().sentence);
+    return std::unexpected(wire::OcallResult::unreachable);
 }
 
 std::expected<Message, wire::OcallResult> Ocalls::hear_authority(std::chrono::nanoseconds timeout) {
@@ -68,22 +85,24 @@ std::expected<Message, wire::OcallResult> Ocalls::hear_authority(std::chrono::na
 }
 
 wire::OcallResult Ocalls::receive(wire::Peer peer, wire::OcallFrame& frame) {
-    std::optional<Message> message;
-    if (peer == wire::Peer::owner) {
-        message = owner_.receive(bounded(frame.wait_ns));
-    } else if (peer == wire::Peer::quoting) {
-        message = std::exchange(quote_, std::nullopt);
-    } else if (peer == wire::Peer::authority) {
-        auto verdict = hear_authority(bounded(frame.wait_ns));
-        if (!verdict && verdict.error() == wire::OcallResult::unreachable) {
-            frame.size = 0;
-            return wire::OcallResult::unreachable;
-        }
-        if (verdict) message = std::move(*verdict);
+    std::expected<Message, wire::OcallResult> message = std::unexpected(wire::OcallResult::nothing);
+    switch (peer) {
+        case wire::Peer::owner:
+            if (auto heard = owner_.receive(bounded(frame.wait_ns))) message = std::move(*heard);
+            break;
+        case wire::Peer::quoting:
+            if (auto quote = std::exchange(quote_, std::nullopt)) message = std::move(*quote);
+            break;
+        case wire::Peer::authority: message = hear_authority(bounded(frame.wait_ns)); break;
+        case wire::Peer::storage: message = recall(); break;
+        case wire::Peer::log: break;
     }
-    if (!message || message->size() > frame.size || message->size() > buffer_.size()) {
+    if (message && (message->size() > frame.size || message->size() > buffer_.size())) {
+        message = std::unexpected(wire::OcallResult::nothing);
+    }
+    if (!message) {
         frame.size = 0;
-        return wire::OcallResult::nothing;
+        return message.error();
     }
     std::copy(message->begin(), message->end(), buffer_.begin());
     frame.size = message->size();

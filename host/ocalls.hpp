@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "host/hypervisor_link.hpp"
+#include "host/kept_blob.hpp"
 #include "host/messages.hpp"
 #include "sgx/loader/loader.hpp"
 #include "wire/enclave_abi.hpp"
@@ -21,8 +22,8 @@ using Logger = std::function<void(std::string_view line)>;
 class Ocalls final : public sgx::OcallHandler {
   public:
     // `buffer`: the message buffer of StartInfo, as this process sees it.
-    Ocalls(HypervisorLink& hypervisor, AuthorityClient& authority, OwnerRelay& owner, Quoter quoter,
-           Logger logger, MutableBytes buffer);
+    Ocalls(HypervisorLink& hypervisor, AuthorityClient& authority, OwnerRelay& owner,
+           const KeptBlob& kept, Quoter quoter, Logger logger, MutableBytes buffer);
 
     void on_ocall(wire::OcallFrame& frame) override;
 
@@ -38,10 +39,13 @@ class Ocalls final : public sgx::OcallHandler {
     // Error: nothing, unreachable.
     [[nodiscard]] std::expected<Message, wire::OcallResult> hear_authority(
         std::chrono::nanoseconds timeout);
+    [[nodiscard]] wire::OcallResult keep(const Message& blob);
+    [[nodiscard]] std::expected<Message, wire::OcallResult> recall();
 
     HypervisorLink& hypervisor_;
     AuthorityClient& authority_;
     OwnerRelay& owner_;
+    const KeptBlob& kept_;
     Quoter quoter_;
     Logger logger_;
     MutableBytes buffer_;

@@ -36,12 +36,14 @@ class OcallsTest : public testing::Test {
         HypervisorLink::create((directory_ / "nobody.sock").string()).value();
     AuthorityClient authority_{"http://127.0.0.1:1"};  // nobody listens there
     OwnerRelay owner_{"http://127.0.0.1:1", "6f1c0b4e-1d2a-4c55-9a37-0c8d5e2b7f10"};
+    KeptBlob kept_{directory_ / "state", {1}};
     Message quote_{7, 8, 9};
     std::vector<std::string> log_;
     Message buffer_ = Message(4096);
     Ocalls ocalls_{*hypervisor_,
                    authority_,
                    owner_,
+                   kept_,
                    [this](const Message&) { return quote_; },
                    [this](std::string_view line) { log_.emplace_back(line); },
                    buffer_};
@@ -100,6 +102,17 @@ TEST_F(OcallsTest, who_is_not_there_is_unreachable_and_the_log_says_it_once) {
     EXPECT_EQ(call(OcallNumber::hypervisor, Peer{}), OcallResult::unreachable);
     ASSERT_EQ(log_.size(), 1u);
     EXPECT_NE(log_[0].find("nobody.sock"), std::string::npos);
+}
+
+TEST_F(OcallsTest, what_is_kept_is_given_back_as_often_as_it_is_asked_for) {
+    EXPECT_EQ(call(OcallNumber::receive, Peer::storage, {}, 4096), OcallResult::nothing);
+    EXPECT_EQ(call(OcallNumber::send, Peer::storage, {5, 6}), OcallResult::ok);
+    for (int i = 0; i < 2; ++i) {
+        std::ranges::fill(buffer_, 0);
+        EXPECT_EQ(call(OcallNumber::receive, Peer::storage, {}, 4096), OcallResult::ok);
+        EXPECT_EQ(Message(buffer_.begin(), buffer_.begin() + 2), (Message{5, 6}));
+        EXPECT_EQ(frame_.size, 2u);
+    }
 }
 
 TEST_F(OcallsTest, an_unknown_peer_is_unreachable_and_an_unknown_ocall_ends_the_enclave) {

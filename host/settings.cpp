@@ -38,6 +38,7 @@ config::Result<Settings> load_settings(const std::filesystem::path& path) {
     settings.enclave = root.path("enclave");
     settings.sigstruct = root.path("sigstruct");
     settings.platform_directory = root.path("platform_directory", "platform");
+    settings.state_directory = root.path("state_directory", "state");
     settings.hypervisor_socket = root.path("hypervisor_socket").string();
     settings.authority_url = url(root, "authority_url");
     settings.remote_url = url(root, "remote_url");
@@ -76,6 +77,10 @@ sigstruct = {}
 
 # Software SGX only: this machine's key and its quoting certificates.
 platform_directory = "platform"
+
+# What the IDS keeps for its next start, sealed. Who loses it, or puts an older one back, makes the
+# owner hear of it; a VM that moves to another host begins without it.
+state_directory = "state"
 
 # Where the hypervisor process listens.
 hypervisor_socket = {}

@@ -19,6 +19,7 @@ struct Settings {
     std::filesystem::path enclave;             // signed image
     std::filesystem::path sigstruct;           // its SIGSTRUCT
     std::filesystem::path platform_directory;  // software SGX: fuse key and quoting certificates
+    std::filesystem::path state_directory;     // what the IDS keeps over a restart, sealed
     std::string hypervisor_socket;
     std::string authority_url;
     std::string remote_url;

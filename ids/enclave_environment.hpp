@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "ids/environment.hpp"
+#include "sgx/enclave/cpu_keys.hpp"
 #include "sgx/enclave/untrusted.hpp"
 #include "sgx/image/arch.hpp"
 #include "wire/ring.hpp"
@@ -43,10 +44,12 @@ class EnclaveEnvironment final : public Environment {
     std::expected<void, EnvironmentError> wait(std::uint64_t wait_ns) override;
     std::expected<std::array<std::uint8_t, 432>, EnvironmentError> report(
         const std::array<std::uint8_t, 64>& report_data) override;
+    enclave::SealKeys& seal_keys() override { return seal_keys_; }
 
   private:
     Ring ring_;
     sgx::TargetInfo quoting_target_;
+    enclave::EgetkeySealKeys seal_keys_;
 };
 
 // `start`: as enclave_main got it. nullopt: the host's ring does not lie where a ring may.

@@ -11,6 +11,7 @@
 #include <expected>
 #include <string_view>
 
+#include "sgx/enclave/sealing.hpp"
 #include "wire/bytes.hpp"
 #include "wire/enclave_abi.hpp"
 
@@ -58,6 +59,9 @@ class Environment {
     // A REPORT (432 bytes) for the quoting enclave, over `report_data`.
     [[nodiscard]] virtual std::expected<std::array<std::uint8_t, 432>, EnvironmentError> report(
         const std::array<std::uint8_t, 64>& report_data) = 0;
+
+    // Under which this enclave seals what it wants to have again after a restart.
+    [[nodiscard]] virtual enclave::SealKeys& seal_keys() = 0;
 
     // One line for the host's log. Never guest data.
     void log(std::string_view line) {

@@ -2,6 +2,7 @@
 #include "ids/owner_channel.hpp"
 
 #include "ids/owner_message.hpp"
+#include "wire/fixed_text.hpp"
 
 namespace sgm::ids {
 
@@ -10,6 +11,8 @@ namespace {
 // A host may deliver any number of messages that are not the owner's; in one receive() at most
 // this many are looked at.
 constexpr int kMaxForeignMessages = 64;
+// Set in the id of findings that are not about the guest (detect/finding.hpp).
+constexpr std::uint64_t kOwnEvent = std::uint64_t{1} << 63;
 
 }  // namespace
 
@@ -45,6 +48,19 @@ std::expected<void, EnvironmentError> OwnerChannel::send(wire::OwnerKind kind, B
     // owner sees.
     ++sent_;
     return environment_.send(wire::Peer::owner, *message);
+}
+
+void OwnerChannel::report(std::string_view check, wire::Severity severity, std::string_view text,
+                          std::uint64_t clock) {
+    wire::Finding finding{};
+    finding.hypervisor_clock = clock;
+    finding.id = kOwnEvent | ++events_;
+    finding.state = wire::FindingState::event;
+    finding.severity = severity;
+    wire::set_text(finding.check, check);
+    wire::set_text(finding.text, text);
+    environment_.log(text);
+    static_cast<void>(send(wire::OwnerKind::finding, bytes_of(finding)));
 }
 
 std::optional<OwnerChannel::Command> OwnerChannel::open(Bytes message) {

@@ -5,6 +5,7 @@
 
 #include <expected>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "crypto/keys.hpp"
@@ -36,9 +37,16 @@ class OwnerChannel final {
 
     // From a verified attestation result. Until it is called nothing is sent and nothing taken.
     void set_owner(const wire::OwnerKeys& owner) { owner_ = owner; }
+    [[nodiscard]] const std::optional<wire::OwnerKeys>& owner() const { return owner_; }
 
     // Error: unreachable (no owner yet, or the host cannot take it now), too_large, stopped.
     [[nodiscard]] std::expected<void, EnvironmentError> send(wire::OwnerKind kind, Bytes payload);
+
+    // One event about the IDS itself, from its part `check`: also for the host's log, so never
+    // guest data. `clock`: the hypervisor's. An event that the host does not take leaves a gap in
+    // the sequence, which the owner sees.
+    void report(std::string_view check, wire::Severity severity, std::string_view text,
+                std::uint64_t clock);
 
     // The next command that is truly the owner's. Others (forged, replayed, for another start or
     // VM) are dropped. nullopt: nothing there.
@@ -52,8 +60,9 @@ class OwnerChannel final {
     wire::Uuid domain_;
     wire::BootId boot_;
     std::optional<wire::OwnerKeys> owner_;
-    std::uint64_t sent_ = 0;   // sequence of the last message out
-    std::uint64_t taken_ = 0;  // highest sequence taken in
+    std::uint64_t sent_ = 0;    // sequence of the last message out
+    std::uint64_t taken_ = 0;   // highest sequence taken in
+    std::uint64_t events_ = 0;  // reported so far
     std::vector<std::uint8_t> buffer_;
 };
 

@@ -18,8 +18,6 @@ constexpr std::uint64_t kRetryWait = 500'000'000;
 constexpr std::uint64_t kMaxRenewalWait = 10'000'000'000;
 // Between the looks for the authority's word while the old session is in use.
 constexpr std::uint64_t kLookWait = 100'000'000;
-// Set in the id of findings that are not about the guest (detect/finding.hpp).
-constexpr std::uint64_t kSessionEvent = std::uint64_t{1} << 63;
 
 // Whether somebody said no, or said something wrong. Parties that are silent may just not be there
 // yet; that the IDS is silent too is the owner's to notice.
@@ -179,16 +177,7 @@ void SessionKeeper::report_failed_attempts() {
 }
 
 void SessionKeeper::tell_owner(wire::Severity severity, std::string_view text) {
-    wire::Finding finding{};
-    finding.hypervisor_clock = registered_ ? session().clock() : 0;
-    finding.id = kSessionEvent | ++events_;
-    finding.state = wire::FindingState::event;
-    finding.severity = severity;
-    wire::set_text(finding.check, "session");
-    wire::set_text(finding.text, text);
-    environment_.log(text);
-    // A message that the host does not take leaves a gap in the sequence, which the owner sees.
-    static_cast<void>(owner_.send(wire::OwnerKind::finding, bytes_of(finding)));
+    owner_.report("session", severity, text, registered_ ? session().clock() : 0);
 }
 
 }  // namespace sgm::ids

@@ -83,7 +83,6 @@ class SessionKeeper final {
     bool renewal_trouble_told_ = false;           // of this session
     std::uint32_t registrations_ = 0;
     std::uint32_t refused_answers_ = 0;              // of the hypervisor
-    std::uint64_t events_ = 0;                       // findings made so far
     std::optional<RegistrationError> last_failure_;  // that the owner has not been told of
 };
 

@@ -14,6 +14,7 @@
 #include "guest/linux/tasks.hpp"
 #include "guest/memory.hpp"
 #include "ids/answer.hpp"
+#include "ids/kept_rules.hpp"
 #include "ids/owner_channel.hpp"
 #include "ids/session_keeper.hpp"
 #include "wire/fixed_text.hpp"
@@ -33,6 +34,7 @@ class Watcher final {
     Watcher(Environment& environment, const wire::SigningKey& authority, const wire::Uuid& domain,
             std::uint32_t interval_ms, IdsKeyPairs keys, const wire::BootId& boot)
         : environment_{environment},
+          domain_{domain},
           interval_ms_{interval_ms},
           keys_{std::move(keys)},
           owner_{environment, keys_, domain, boot},
@@ -55,6 +57,7 @@ class Watcher final {
     void take(const OwnerChannel::Command& command);
     void answer_processes(std::uint64_t query);
     void take_rules(Bytes payload);
+    void set_rules(detect::Rules rules);
 
     void set_state(wire::IdsState state, std::string_view reason = {});
     void tell_owner(wire::OwnerKind kind, Bytes payload);
@@ -63,6 +66,7 @@ class Watcher final {
     [[nodiscard]] std::uint64_t interval() const { return interval_ms_ * kMillisecond; }
 
     Environment& environment_;
+    const wire::Uuid domain_;
     const std::uint32_t interval_ms_;
     const IdsKeyPairs keys_;
     OwnerChannel owner_;
@@ -75,6 +79,7 @@ class Watcher final {
 
     detect::ProcessRules process_rules_;
     std::vector<wire::CheckCoverage> coverage_;
+    bool keeping_trouble_told_ = false;
     wire::Heartbeat beat_{};  // what the next beat will say; filled in as things happen
 };
 
@@ -128,7 +133,11 @@ void Watcher::take_session(std::optional<std::uint64_t> epoch_before) {
     memory_.emplace(keeper_.session());
     if (keeper_.registrations() == 1) {
         set_state(wire::IdsState::starting, "the first scan is under way");
+        const auto kept = recall_rules(environment_, domain_, owner_.owner()->signing);
+        if (kept && *kept) set_rules(std::move(**kept));
         beat();
+        // The owner can take it only after a first beat.
+        if (!kept) owner_.report("rules", wire::Severity::critical, kept.error(), clock());
     }
     keeper_.report_failed_attempts();
 }
@@ -248,9 +257,20 @@ void Watcher::take(const OwnerChannel::Command& command) {
 void Watcher::take_rules(Bytes payload) {
     auto rules = detect::parse_rules(payload);
     if (!rules || rules->version < beat_.rules_version) return;
-    beat_.rules_version = rules->version;
-    process_rules_.set_rules(std::move(*rules));
+    set_rules(std::move(*rules));
     next_scan_ = 0;  // the owner waits for what they find
+    // Before the beat that tells their version: a host that keeps them is never behind what it
+    // told.
+    const auto kept = keep_rules(environment_, domain_, owner_.owner()->signing, payload);
+    if (!kept && !keeping_trouble_told_) {
+        owner_.report("rules", wire::Severity::warning, kept.error(), clock());
+    }
+    keeping_trouble_told_ = !kept;
+}
+
+void Watcher::set_rules(detect::Rules rules) {
+    beat_.rules_version = rules.version;
+    process_rules_.set_rules(std::move(rules));
 }
 
 // A fresh list, not the last scan's: the owner asks about now.

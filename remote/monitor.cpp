@@ -127,6 +127,7 @@ std::expected<void, Refusal> Monitor::take_beat(const ids::OpenedMessage& messag
     std::optional<Instant> alive_at;
     if (taken->progress) alive_at = proven_alive(beat.remote_nonce, now.instant);
     store_.atomically([&] {
+        if (is_new) note_recalled_rules(beat, now);
         store_.save_boot(taken->boot);
         store_.add_heartbeat(taken->boot, now.utc, alive_at.has_value());
         for (const Observation& observation : taken->observations)
@@ -230,6 +231,39 @@ void Monitor::note_refusal(const Refusal& refusal, Now now) {
 void Monitor::note_life(const Liveness::Transition& transition, Now now) {
     raise(describe(transition), now);
     save_status(now, true);
+}
+
+// At its start an IDS has the rules that its host gives back, and shows them in its first beat.
+// What is sealed cannot be changed, but an older one in its place opens just as well: only the
+// owner can tell. An IDS that is another program, or on another machine, opens nothing of it.
+void Monitor::note_recalled_rules(const wire::Heartbeat& first, Now now) {
+    const std::uint64_t highest = store_.highest_rules_version();
+    if (first.rules_version >= highest) return;
+    const bool none = first.rules_version == 0;
+    const bool same_program = boot_ && boot_->last.beat.attestation.result.mrenclave ==
+                                           first.attestation.result.mrenclave;
+    const std::string had =
+        fmt::format("it had version {} before, and gets version {} now", highest, rules_.version);
+    if (none && !same_program) {
+        raise({.severity = Severity::info,
+               .kind = "rules",
+               .text = "another program than before is the IDS, without rules: " + had},
+              now);
+    } else if (none) {
+        raise({.severity = Severity::warning,
+               .kind = "rules",
+               .text = "the IDS came back without its rules: its host gave back none that it "
+                       "sealed, or it runs on another machine; " +
+                       had},
+              now);
+    } else {
+        raise({.severity = Severity::critical,
+               .kind = "rules",
+               .text = fmt::format("rollback: the IDS came back with rules version {}, because its "
+                                   "host gave back an older record; {}",
+                                   first.rules_version, had)},
+              now);
+    }
 }
 
 // Each beat has them sent again, and an IDS that takes them beats at once: only a host that keeps

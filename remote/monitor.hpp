@@ -70,6 +70,7 @@ class Monitor final {
     void take_answer(Bytes payload);
     void note_refusal(const Refusal& refusal, Now now);
     void note_life(const Liveness::Transition& transition, Now now);
+    void note_recalled_rules(const wire::Heartbeat& first, Now now);
     void note_older_rules(std::uint64_t version, Now now);
     void note_newer_rules(std::uint64_t version, Now now);
     void raise(const Observation& alert, Now now);

@@ -319,6 +319,48 @@ TEST_F(MonitorTest, rules_that_the_host_keeps_back_are_told_within_three_interva
     EXPECT_EQ(alerts("rules"), told) << "once is enough";
 }
 
+TEST_F(MonitorTest, an_ids_that_comes_back_with_older_rules_than_it_had_is_an_alarm) {
+    ids_.next.rules_version = 3;
+    EXPECT_EQ(take(ids_.beat()), "");
+    FakeIds rolled_back{11};
+    rolled_back.next.rules_version = 2;
+    EXPECT_EQ(take(rolled_back.beat()), "");
+    const std::string alarm =
+        "rollback: the IDS came back with rules version 2, because its host gave back an older "
+        "record; it had version 3 before, and gets version 3 now";
+    EXPECT_EQ(std::ranges::count(alerts("rules"), alarm), 1);
+    const auto sent = deliver_commands(rolled_back);
+    EXPECT_EQ(std::ranges::count(sent, wire::OwnerKind::rules, &ids::OpenedMessage::kind), 1);
+
+    // Also when the start before was rolled back already, and when the daemon was restarted.
+    start();
+    FakeIds again{12};
+    again.next.rules_version = 2;
+    EXPECT_EQ(take(again.beat()), "");
+    EXPECT_EQ(std::ranges::count(alerts("rules"), alarm), 2);
+}
+
+TEST_F(MonitorTest, an_ids_that_comes_back_with_the_rules_that_it_had_is_no_alarm) {
+    ids_.next.rules_version = 3;
+    EXPECT_EQ(take(ids_.beat()), "");
+    FakeIds back{11};
+    back.next.rules_version = 3;
+    EXPECT_EQ(take(back.beat()), "");
+    EXPECT_EQ(alerts("rules"), std::vector<std::string>(2, "the IDS has rules version 3"));
+}
+
+TEST_F(MonitorTest, an_ids_that_comes_back_without_rules_is_told_and_another_program_is_expected) {
+    ids_.next.rules_version = 3;
+    EXPECT_EQ(take(ids_.beat()), "");
+    FakeIds bare{11};
+    EXPECT_EQ(take(bare.beat()), "");
+    EXPECT_TRUE(alerts("rules").back().starts_with("the IDS came back without its rules"));
+    FakeIds another{12};
+    another.attestation.mrenclave = filled<32>(0xe2);
+    EXPECT_EQ(take(another.beat()), "");
+    EXPECT_TRUE(alerts("rules").back().starts_with("another program than before is the IDS"));
+}
+
 TEST_F(MonitorTest, rules_that_the_ids_will_not_take_any_more_are_told_once) {
     ids_.next.rules_version = 4;
     EXPECT_EQ(take(ids_.beat()), "");

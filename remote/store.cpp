@@ -262,6 +262,14 @@ std::optional<Store::StoredBoot> Store::newest_boot() {
                       .command_sequence = from_column(row.integer(3))};
 }
 
+std::uint64_t Store::highest_rules_version() {
+    std::uint64_t highest = 0;
+    Statement row = prepare("SELECT heartbeat FROM boots");
+    while (row.step())
+        highest = std::max(highest, row.heartbeat(0).beat.rules_version);
+    return highest;
+}
+
 bool Store::knows_boot(const wire::BootId& id) {
     return prepare("SELECT 1 FROM boots WHERE boot = ?").bind(Bytes{id}).step();
 }

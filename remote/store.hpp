@@ -104,6 +104,9 @@ class Store final {
         std::uint64_t command_sequence;
     };
     [[nodiscard]] std::optional<StoredBoot> newest_boot();
+    // The highest version of the rules that the IDS has shown at any start that is still known; 0:
+    // none.
+    [[nodiscard]] std::uint64_t highest_rules_version();
     [[nodiscard]] bool knows_boot(const wire::BootId& id);
     void save_boot(const Boot& boot);
     void save_command_sequence(const wire::BootId& id, std::uint64_t sequence);

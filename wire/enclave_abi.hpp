@@ -56,6 +56,9 @@ enum class Peer : std::uint32_t {
     authority = 2,  // send: evidence; receive: AuthorityReply and what follows
     owner = 3,      // send and receive: owner messages (wire/owner.hpp)
     log = 4,        // send only: one line of text for the host's log; never guest data
+    // send: a sealed blob (wire/sealed_blob.hpp) to keep in place of the one before; receive: the
+    // one that is kept. At most kMaxKeptBlob bytes. `ok` to a send: it is on the disk.
+    storage = 5,
 };
 
 // Shared by all OCALLs; the enclave writes it before EEXIT and copies it once after.

@@ -37,6 +37,7 @@ static_assert(sizeof(SealedBlobHeader) == 64);
 static_assert(offsetof(SealedBlobHeader, cpusvn) == 16);
 static_assert(offsetof(SealedBlobHeader, keyid) == 32);
 inline constexpr std::size_t kSealedOverhead = sizeof(SealedBlobHeader) + kAeadTagSize;
+inline constexpr std::size_t kMaxKeptBlob = kMaxSealedSize + kSealedOverhead;
 
 // The label of an owner's rules: they belong to that owner and that VM. The contents are a Rules
 // and its Rule[] (wire/owner.hpp).

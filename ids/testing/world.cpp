@@ -64,6 +64,10 @@ std::expected<void, EnvironmentError> World::send(wire::Peer peer, Bytes message
         case wire::Peer::authority: verdict_ = appraise(message); break;
         case wire::Peer::owner: deliver_to_owner(message); break;
         case wire::Peer::log: break;
+        case wire::Peer::storage:
+            if (!stores) return std::unexpected(EnvironmentError::unreachable);
+            stored = to_message(message);
+            break;
     }
     return {};
 }
@@ -76,6 +80,10 @@ std::expected<std::size_t, EnvironmentError> World::receive(wire::Peer peer, std
             return std::unexpected(EnvironmentError::nothing);
         }
         return copy_into(std::exchange(verdict_, {}), into);
+    }
+    if (peer == wire::Peer::storage) {
+        if (!stored) return std::unexpected(EnvironmentError::nothing);
+        return copy_into(*stored, into);
     }
     if (to_ids.empty()) return std::unexpected(EnvironmentError::nothing);
     const Message message = std::move(to_ids.front());

@@ -16,6 +16,7 @@
 #include "hypervisor/core/testing/synthetic_guest.hpp"
 #include "ids/environment.hpp"
 #include "ids/owner_message.hpp"
+#include "sgx/enclave/testing/fake_seal_keys.hpp"
 #include "wire/attestation.hpp"
 #include "wire/owner.hpp"
 
@@ -32,6 +33,9 @@ class World final : public Environment {
     std::function<void(Message&)> on_call = [](Message&) {};   // to the hypervisor
     std::function<void(Message&)> on_reply = [](Message&) {};  // from the hypervisor
     std::vector<Message> carried;                              // everything, in order
+    std::optional<Message>
+        stored;          // what the IDS gave to be kept, or what a hostile host has instead
+    bool stores = true;  // false: the host keeps nothing new
     int waits_left = 0;  // after so many waits the host says stop
     std::function<void()> on_wait = [] {};
 
@@ -42,6 +46,9 @@ class World final : public Environment {
     crypto::SigningKeyPair authority;
     std::optional<crypto::SigningKeyPair> false_authority;  // signs instead
     std::uint32_t lifetime_seconds = 3600;
+
+    // --- the CPU
+    enclave::testing::FakeSealKeys cpu;
 
     // --- the hypervisor
     hypervisor::testing::SyntheticGuest guest;
@@ -71,6 +78,7 @@ class World final : public Environment {
     std::expected<void, EnvironmentError> wait(std::uint64_t wait_ns) override;
     std::expected<std::array<std::uint8_t, 432>, EnvironmentError> report(
         const std::array<std::uint8_t, 64>& report_data) override;
+    enclave::SealKeys& seal_keys() override { return cpu; }
 
   private:
     [[nodiscard]] Message appraise(Bytes evidence);

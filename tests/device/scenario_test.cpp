@@ -228,7 +228,25 @@ TEST_F(Scenario, after_a_sleep_of_the_machine_the_ids_is_loaded_anew_and_watches
     EXPECT_EQ(live(4).value(), wire::EnclaveResult::stopped);
     EXPECT_GT(world_.beats().size(), before);
     EXPECT_EQ(world_.beats().back().state, wire::IdsState::watching);
-    EXPECT_EQ(world_.beats().back().registrations, 1u) << "it remembers nothing";
+    EXPECT_EQ(world_.beats().back().registrations, 1u) << "of sessions it remembers nothing";
+}
+
+TEST_F(Scenario, the_rules_that_the_enclave_sealed_are_in_force_again_after_a_restart) {
+    world_.on_wait = [&, wait = 0]() mutable {
+        if (++wait == 1) world_.command(wire::OwnerKind::rules, rules_against("xmrig"));
+    };
+    EXPECT_EQ(live(3).value(), wire::EnclaveResult::stopped);
+    ASSERT_TRUE(world_.stored.has_value());
+    world_.on_wait = [] {};
+    world_.owner_got.clear();
+    EXPECT_EQ(live(3).value(), wire::EnclaveResult::stopped);
+    EXPECT_EQ(world_.beats().front().rules_version, 1u);
+
+    world_.stored->back() ^= 1;
+    world_.owner_got.clear();
+    EXPECT_EQ(live(3).value(), wire::EnclaveResult::stopped);
+    EXPECT_EQ(world_.beats().front().rules_version, 0u);
+    EXPECT_EQ(count(wire::FindingState::event), 1);
 }
 
 }  // namespace

@@ -154,6 +154,7 @@ class RingEnvironment final : public ids::Environment {
         const std::array<std::uint8_t, 64>& report_data) override {
         return world_.report(report_data);
     }
+    enclave::SealKeys& seal_keys() override { return world_.seal_keys(); }
 
   private:
     World& world_;

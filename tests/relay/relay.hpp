@@ -66,6 +66,7 @@ class Relay final : public ids::Environment {
     std::expected<void, EnvironmentError> wait(std::uint64_t wait_ns) override;
     std::expected<std::array<std::uint8_t, 432>, EnvironmentError> report(
         const std::array<std::uint8_t, 64>& report_data) override;
+    enclave::SealKeys& seal_keys() override { return world_.seal_keys(); }
 
   private:
     // A call and its reply under way.

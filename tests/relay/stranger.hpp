@@ -29,6 +29,7 @@ class Stranger final : public ids::Environment {
     std::expected<void, EnvironmentError> wait(std::uint64_t wait_ns) override;
     std::expected<std::array<std::uint8_t, 432>, EnvironmentError> report(
         const std::array<std::uint8_t, 64>& report_data) override;
+    enclave::SealKeys& seal_keys() override { return world_.seal_keys(); }
 
   private:
     Relay& relay_;
