@@ -4,7 +4,7 @@
 set(SGM_ENCLAVE_LD ${CMAKE_SOURCE_DIR}/sgx/enclave/enclave.ld)
 set(SGM_ENCLAVE_CHECK ${CMAKE_SOURCE_DIR}/sgx/enclave/check-instructions.sh)
 
-# An enclave as it comes from the linker: for tests. Everybody else calls sgm_add_enclave.
+# An enclave as it comes from the linker: for tests. Everybody else calls sgmonitor_add_enclave.
 function(sgm_link_enclave name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
@@ -23,11 +23,11 @@ function(sgm_link_enclave name)
                         RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 endfunction()
 
-# sgm_add_enclave(name [SGX2] SOURCES ... DEPS ...) makes build/<preset>/bin/<name>.elf, not signed
+# sgmonitor_add_enclave(name [SGX2] SOURCES ... DEPS ...) makes build/<preset>/bin/<name>.elf, not signed
 # yet. DEPS are enclave-side libraries (<room>_enclave); the runtime comes by itself. A file that
 # holds an instruction which no enclave can execute is not made. SGX2: it is declared to run on CPUs
 # with SGX2 only, where RDTSC and RDTSCP are allowed inside.
-function(sgm_add_enclave name)
+function(sgmonitor_add_enclave name)
   cmake_parse_arguments(ARG "SGX2" "" "" ${ARGN})
   sgm_link_enclave(${name} ${ARG_UNPARSED_ARGUMENTS})
   add_custom_command(TARGET ${name} POST_BUILD

@@ -2,10 +2,12 @@
 // Everything that an OCALL or the ring can bring back to the IDS, made up by the host: it gets no
 // session, and one that is open believes nothing and is lost.
 #include "fuzz/target.hpp"
+#include "ids/kept_rules.hpp"
 #include "ids/owner_channel.hpp"
 #include "ids/registration.hpp"
 #include "ids/session.hpp"
 #include "sgx/enclave/testing/fake_seal_keys.hpp"
+#include "wire/sealed_blob.hpp"
 
 namespace sgm::fuzz {
 namespace {
@@ -63,7 +65,7 @@ class HostileHost final : public ids::Environment {
 
 void run(Bytes input) {
     Choices choices{input};
-    const std::uint8_t what = choices.byte() % 3;
+    const std::uint8_t what = choices.byte() % 4;
     HostileHost host{choices.rest()};
     if (what == 0) {
         const auto registered =
@@ -81,6 +83,11 @@ void run(Bytes input) {
         session.close();
         return;
     }
+    if (what == 2) {
+        const auto rules = ids::recall_rules(host, wire::Uuid{2}, wire::SigningKey{3});
+        check(!rules || !*rules, "nothing that the host made up is a rule");
+        return;
+    }
     static const auto keys = ids::IdsKeyPairs::generate();
     check(keys.has_value(), "keys can be made");
     ids::OwnerChannel channel{host, *keys, wire::Uuid{2}, wire::BootId{}};
@@ -91,9 +98,21 @@ void run(Bytes input) {
 
 std::vector<Octets> seeds() {
     std::vector<Octets> result;
-    for (std::uint8_t what = 0; what < 3; ++what) {
+    for (std::uint8_t what = 0; what < 4; ++what) {
         Recorder record;
         record.put(what);
+        if (what == 2) {
+            const wire::SealedBlobHeader header{.magic = wire::kSealedMagic,
+                                                .version = 1,
+                                                .policy = 1,
+                                                .isv_svn = 3,
+                                                .reserved = 0,
+                                                .size = 112,
+                                                .cpusvn = {2},
+                                                .keyid = {}};
+            record.put(static_cast<std::uint16_t>(sizeof header + 128));
+            record.put(header).put_bytes(Octets(128));
+        }
         const auto reply = [&](Bytes payload) {
             record.put(std::uint8_t{1}).put(static_cast<std::uint16_t>(payload.size()));
             record.put_bytes(payload).put(std::uint8_t{0});

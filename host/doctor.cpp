@@ -85,8 +85,8 @@ Check check_sgx2(const CpuSgx& cpu) {
             .title = "SGX2",
             .state = CheckState::optional,
             .found = "no",
-            .costs = "nothing today: no enclave here grows while it runs",
-            .advice = "nothing to do"};
+            .costs = "an enclave's heap cannot grow to its heap_max_mib: heap_mib is all there is",
+            .advice = "sign enclaves for this host with a heap_mib that suffices"};
 }
 
 Check check_launch_control(const CpuSgx& cpu) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// An enclave's lives: when the CPU loses its memory (the machine slept), it is loaded anew. What
-// it knew is gone, so it registers anew, and the owner hears of that.
+// An enclave's lives: when the CPU loses its memory (the machine slept), or it has used its memory
+// up, it is loaded anew. What it knew is gone but what it sealed, so it registers anew, and the
+// owner hears of that.
 #pragma once
 
 #include <expected>
@@ -18,7 +19,7 @@ struct Life {
     bool did_something;  // it made an OCALL
 };
 
-// Calls `live` until an enclave ends otherwise than by lost memory. One that is lost before it did
+// Calls `live` until an enclave ends otherwise than for its memory. One that is lost before it did
 // anything is not tried again: that would go on for ever. `live` fails when it cannot be loaded.
 [[nodiscard]] config::Result<wire::EnclaveResult> live_until_the_end(
     const std::function<config::Result<Life>()>& live, const Logger& log);

@@ -47,6 +47,16 @@ TEST_F(Lives, one_that_is_lost_before_it_did_anything_is_given_up) {
     EXPECT_EQ(lives_.size(), 1u);
 }
 
+TEST_F(Lives, one_whose_heap_was_full_is_loaded_anew_unless_it_never_did_anything) {
+    Life full{.end = EnclaveResult::out_of_memory, .did_something = true};
+    EXPECT_EQ(run({full, full, kStopped}).value(), EnclaveResult::stopped);
+    EXPECT_EQ(log_.size(), 2u);
+    full.did_something = false;
+    const auto result = run({full, kStopped});
+    ASSERT_FALSE(result);
+    EXPECT_NE(result.error().sentence.find("heap_mib"), std::string::npos);
+}
+
 TEST_F(Lives, every_other_end_is_the_end) {
     const Life fault{
         .end = std::unexpected(EnclaveLoss{.cause = EnclaveLoss::Cause::fault, .signal = SIGSEGV}),

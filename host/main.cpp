@@ -55,7 +55,7 @@ Result<Shared> share(sgx::Enclave& enclave, const HypervisorLink& hypervisor) {
 }
 
 void write_start_info(const Shared& shared, const Settings& settings,
-                      const sgx::TargetInfo& quoting_target) {
+                      const sgx::TargetInfo& quoting_target, std::uint32_t features) {
     wire::StartInfo start{};
     start.ring = shared.ring.enclave_address;
     start.ocall_frame = shared.area.enclave_address + kOcallFrame;
@@ -64,6 +64,7 @@ void write_start_info(const Shared& shared, const Settings& settings,
     start.domain = settings.domain;
     std::ranges::copy(bytes_of(quoting_target), start.quoting_target.begin());
     start.interval_ms = settings.interval_ms;
+    start.features = features;
     std::ranges::copy(bytes_of(start), shared.area.host.subspan(kStartInfo).begin());
 }
 
@@ -165,7 +166,7 @@ Result<Life> live(const Surroundings& around) {
     if (!enclave) return std::unexpected(Error{enclave.error()});
     const auto shared = share(**enclave, around.hypervisor);
     if (!shared) return std::unexpected(shared.error());
-    write_start_info(*shared, settings, around.quotes.target_info());
+    write_start_info(*shared, settings, around.quotes.target_info(), (*enclave)->features());
     Ocalls ocalls{around.hypervisor,
                   around.authority,
                   around.owner,

@@ -5,6 +5,7 @@
 
 #include "sgx/enclave/enclu.hpp"
 #include "sgx/enclave/ocall.hpp"
+#include "sgx/enclave/runtime.hpp"
 
 namespace sgm::ids {
 namespace {
@@ -102,6 +103,14 @@ std::expected<std::array<std::uint8_t, 432>, EnvironmentError> EnclaveEnvironmen
     static_assert(sizeof(report) == sizeof(out));
     std::ranges::copy(bytes_of(report), out.begin());
     return out;
+}
+
+bool EnclaveEnvironment::memory_is_short() {
+    return enclave::memory_is_short();
+}
+
+void EnclaveEnvironment::set_last_words(void (*say)(void*), void* argument) {
+    enclave::set_last_words(say, argument);
 }
 
 std::optional<EnclaveEnvironment> enclave_environment(const wire::StartInfo& start) {

@@ -45,6 +45,8 @@ class EnclaveEnvironment final : public Environment {
     std::expected<std::array<std::uint8_t, 432>, EnvironmentError> report(
         const std::array<std::uint8_t, 64>& report_data) override;
     enclave::SealKeys& seal_keys() override { return seal_keys_; }
+    bool memory_is_short() override;
+    void set_last_words(void (*say)(void*), void* argument) override;
 
   private:
     Ring ring_;

@@ -63,6 +63,15 @@ class Environment {
     // Under which this enclave seals what it wants to have again after a restart.
     [[nodiscard]] virtual enclave::SealKeys& seal_keys() = 0;
 
+    // True: the enclave's memory runs out. Whoever can give something back should, and ask again.
+    [[nodiscard]] virtual bool memory_is_short() { return false; }
+    // `say(argument)` is called once, when an allocation has failed for good, before the enclave
+    // ends; nullptr: nothing is. `argument` is valid until the next call of this.
+    virtual void set_last_words(void (*say)(void*), void* argument) {
+        static_cast<void>(say);
+        static_cast<void>(argument);
+    }
+
     // One line for the host's log. Never guest data.
     void log(std::string_view line) {
         // The log is a courtesy: a host that drops it loses only its own help.

@@ -38,7 +38,13 @@ class Watcher final {
           interval_ms_{interval_ms},
           keys_{std::move(keys)},
           owner_{environment, keys_, domain, boot},
-          keeper_{environment, authority, domain, keys_.public_keys(), owner_} {}
+          keeper_{environment, authority, domain, keys_.public_keys(), owner_} {
+        environment_.set_last_words(
+            [](void* watcher) { static_cast<Watcher*>(watcher)->say_last_words(); }, this);
+    }
+    ~Watcher() { environment_.set_last_words(nullptr, nullptr); }
+    Watcher(const Watcher&) = delete;
+    Watcher& operator=(const Watcher&) = delete;
 
     wire::EnclaveResult run();
 
@@ -51,6 +57,8 @@ class Watcher final {
     void take_session(std::optional<std::uint64_t> epoch_before);
     void scan();
     [[nodiscard]] bool attach();
+    void give_up_scan();
+    void say_last_words();
     void check(const std::vector<wire::ProcessRow>& processes);
     void beat();
 
@@ -80,6 +88,7 @@ class Watcher final {
     detect::ProcessRules process_rules_;
     std::vector<wire::CheckCoverage> coverage_;
     bool keeping_trouble_told_ = false;
+    bool memory_trouble_told_ = false;
     wire::Heartbeat beat_{};  // what the next beat will say; filled in as things happen
 };
 
@@ -179,6 +188,7 @@ bool Watcher::attach() {
 void Watcher::scan() {
     if (!kernel_ && !attach()) return;
     const auto processes = guest::list_processes(*memory_, *kernel_);
+    if (environment_.memory_is_short()) return give_up_scan();
     if (!processes) {
         if (processes.error().error == guest::Error::kernel_changed) kernel_.reset();
         coverage_ = {
@@ -192,6 +202,28 @@ void Watcher::scan() {
     beat_.scan_digest = crypto::sha256({reinterpret_cast<const std::uint8_t*>(processes->data()),
                                         processes->size() * sizeof(wire::ProcessRow)});
     set_state(wire::IdsState::watching);
+    memory_trouble_told_ = false;
+}
+
+// What is known of the kernel is the largest thing there is, and can be found again.
+void Watcher::give_up_scan() {
+    kernel_.reset();
+    coverage_ = {process_rules_.not_run(wire::CheckState::failed, "the enclave's memory runs out")};
+    if (!memory_trouble_told_) {
+        owner_.report("memory", wire::Severity::critical,
+                      "The enclave's memory runs out: a scan was given up and is tried again. "
+                      "The IDS needs a larger heap (heap_mib, when it is signed).",
+                      clock());
+    }
+    memory_trouble_told_ = true;
+}
+
+// On whatever stack memory ended, with little left: this one message.
+void Watcher::say_last_words() {
+    owner_.report("memory", wire::Severity::critical,
+                  "The enclave's memory is used up: the IDS ends here. It needs a larger heap "
+                  "(heap_mib, when it is signed).",
+                  keeper_.registrations() == 0 ? 0 : clock());
 }
 
 void Watcher::check(const std::vector<wire::ProcessRow>& processes) {

@@ -269,6 +269,47 @@ TEST(Watcher, after_a_reset_the_kernel_that_ran_before_is_not_watched_any_more) 
     EXPECT_EQ(world.beats().back().check_count, 0u);
 }
 
+TEST(Watcher, memory_that_runs_short_is_a_failed_check_and_a_finding_and_passes) {
+    guest::testing::SyntheticKernel kernel;
+    kernel.set_registers();
+    World world;
+    world.port.remove(world.guest);
+    world.port.add(kernel.vm());
+    bool is_short = false;
+    world.memory_runs_short = [&] { return is_short; };
+    world.on_wait = [&, wait = 0]() mutable {
+        ++wait;
+        if (wait == 2) is_short = true;
+        if (wait == 4) is_short = false;
+    };
+    EXPECT_EQ(watch_world(world, 7), wire::EnclaveResult::stopped);
+    std::vector<bool> failed;
+    std::vector<std::uint64_t> scans;
+    for (const OpenedMessage& message : world.owner_got) {
+        if (message.kind != wire::OwnerKind::heartbeat) continue;
+        Reader reader{message.payload};
+        scans.push_back(reader.take<wire::Heartbeat>()->scan);
+        const auto coverage = reader.take<wire::CheckCoverage>();
+        failed.push_back(coverage && coverage->state == wire::CheckState::failed);
+    }
+    EXPECT_EQ(std::ranges::count(failed, true), 2);
+    EXPECT_FALSE(failed.back());
+    EXPECT_LT(scans[scans.size() - 2], scans.back()) << "it scans again";
+    ASSERT_EQ(world.findings().size(), 1u) << "once is enough";
+    EXPECT_EQ(wire::get_text(world.findings()[0].check), "memory");
+}
+
+TEST(Watcher, the_last_words_of_an_ids_without_memory_reach_the_owner) {
+    World world;
+    world.on_wait = [&, wait = 0]() mutable {
+        if (++wait == 2) world.run_out_of_memory();
+    };
+    static_cast<void>(watch_world(world, 3));
+    ASSERT_EQ(world.findings().size(), 1u);
+    EXPECT_EQ(world.findings()[0].severity, wire::Severity::critical);
+    EXPECT_EQ(wire::get_text(world.findings()[0].check), "memory");
+}
+
 TEST(Watcher, a_hypervisor_that_forgot_the_session_is_registered_with_anew) {
     World world;
     world.on_wait = [&world, waits = 0]() mutable {

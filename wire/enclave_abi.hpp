@@ -38,9 +38,13 @@ struct StartInfo {
     Uuid domain;                // 32   which VM to ask for; the authority's word decides
     std::array<std::uint8_t, 512> quoting_target;  // 48  TARGETINFO of the quoting enclave
     std::uint32_t interval_ms;  // 560  scan interval wanted, clamped to 100..60000
-    std::uint32_t reserved;     // 564  0
+    std::uint32_t features;     // 564  StartFeatures; the host's word
 };
 static_assert(sizeof(StartInfo) == 568);
+// A host that says what is not so gets a fault inside, or an enclave that makes do with less.
+enum StartFeatures : std::uint32_t {
+    kStartHeapGrows = 1u << 0,  // pages are added where the heap has room to grow (SGX2)
+};
 inline constexpr std::uint64_t kMinOcallBuffer = 1088 * 1024;
 
 enum class OcallNumber : std::uint32_t {

@@ -50,6 +50,9 @@ class World final : public Environment {
     // --- the CPU
     enclave::testing::FakeSealKeys cpu;
 
+    std::function<bool()> memory_runs_short = [] { return false; };
+    void run_out_of_memory() { say_last_words_(last_words_argument_); }
+
     // --- the hypervisor
     hypervisor::testing::SyntheticGuest guest;
     hypervisor::testing::SyntheticPort port;
@@ -79,6 +82,11 @@ class World final : public Environment {
     std::expected<std::array<std::uint8_t, 432>, EnvironmentError> report(
         const std::array<std::uint8_t, 64>& report_data) override;
     enclave::SealKeys& seal_keys() override { return cpu; }
+    bool memory_is_short() override { return memory_runs_short(); }
+    void set_last_words(void (*say)(void*), void* argument) override {
+        say_last_words_ = say;
+        last_words_argument_ = argument;
+    }
 
   private:
     [[nodiscard]] Message appraise(Bytes evidence);
@@ -89,6 +97,8 @@ class World final : public Environment {
     wire::BootId boot_{};
     wire::IdsKeys ids_{};
     std::uint64_t command_sequence_ = 0;
+    void (*say_last_words_)(void*) = nullptr;
+    void* last_words_argument_ = nullptr;
 };
 
 }  // namespace sgm::ids::testing

@@ -64,4 +64,13 @@ std::expected<void, sgx::KeyError> get_report_key(const std::array<std::uint8_t,
     return get_key(request, key);
 }
 
+bool accept_page(const void* page) {
+    const sgx::SecInfo expected{.flags = sgx::kSecInfoRegular | sgx::kSecInfoPending |
+                                         sgx::kSecInfoRead | sgx::kSecInfoWrite,
+                                .reserved_8 = {}};
+    return static_cast<sgx::AcceptError>(sgm_enclave_leaf(
+               static_cast<std::uint64_t>(sgx::Enclu::eaccept), &expected, page, nullptr)) ==
+           sgx::AcceptError::none;
+}
+
 }  // namespace sgm::enclave

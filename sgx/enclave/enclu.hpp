@@ -31,4 +31,9 @@ enum class SealTo : std::uint16_t {
 [[nodiscard]] std::expected<void, sgx::KeyError> get_report_key(
     const std::array<std::uint8_t, 32>& keyid, std::span<std::uint8_t, 16> key);
 
+// EACCEPT (SGX2): takes a page of readable and writable zeros that the host has added at this page
+// boundary since the enclave runs. False: what lies there is no such page, or was taken before. A
+// host that adds none makes this a fault, and one that adds it elsewhere or otherwise gets false.
+[[nodiscard]] bool accept_page(const void* page);
+
 }  // namespace sgm::enclave

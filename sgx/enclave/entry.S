@@ -176,7 +176,7 @@ sgm_enclave_abort:
     xorl %edx, %edx
     jmp .Lexit
 
-# std::uint64_t sgm_enclave_leaf(leaf, rbx, rcx, rdx): EREPORT and EGETKEY.
+# std::uint64_t sgm_enclave_leaf(leaf, rbx, rcx, rdx): EREPORT, EGETKEY and EACCEPT.
     .globl sgm_enclave_leaf
     .hidden sgm_enclave_leaf
     .type sgm_enclave_leaf, @function
@@ -240,9 +240,9 @@ sgm_measured_config:
     .globl sgm_enclave_layout
     .hidden sgm_enclave_layout
     .type sgm_enclave_layout, @object
-    .size sgm_enclave_layout, 96
+    .size sgm_enclave_layout, 104
 sgm_enclave_layout:
-    .ascii "SSGMLAY1"
-    .zero 88
+    .ascii "SSGMLAY2"
+    .zero 96
 
     .section .note.GNU-stack, "", @progbits

@@ -51,11 +51,26 @@ void Heap::adopt(MutableBytes memory) {
     auto* first = reinterpret_cast<Block*>(memory.data());
     first->size_units = static_cast<std::uint32_t>((memory.size() - kHeader) / kAlignment);
     first->previous_size_units = 0;
-    Block* last = end();
-    last->size_units = 0;
-    last->previous_size_units = first->size_units;
-    last->state = Block::kUsed;
+    close(first);
     insert(first);
+}
+
+// Puts the last block behind `last`, which reaches up to it.
+void Heap::close(Block* last) {
+    Block* closing = end();
+    closing->size_units = 0;
+    closing->previous_size_units = last->size_units;
+    closing->state = Block::kUsed;
+}
+
+// What closed the heap becomes a block in use, and is given back.
+void Heap::extend(std::size_t size) {
+    Block* added = end();
+    memory_ = {memory_.data(), memory_.size() + size};
+    added->size_units = static_cast<std::uint32_t>(size / kAlignment);
+    close(added);
+    in_use_ += size;
+    static_cast<void>(release(added->start() + kHeader));
 }
 
 void Heap::insert(Block* block) {

@@ -19,6 +19,9 @@ class Heap final {
     // heap from now on.
     void adopt(MutableBytes memory);
 
+    // `size` bytes more right behind what there is: whole 16-byte units, at least 64 bytes.
+    void extend(std::size_t size);
+
     // 16-byte aligned; nullptr when there is no room. Size 0 is allowed.
     [[nodiscard]] void* allocate(std::size_t size);
     // `alignment`: a power of two.
@@ -34,6 +37,7 @@ class Heap final {
     struct Block;
 
     [[nodiscard]] Block* end() const;
+    void close(Block* last);
     void insert(Block* block);
     void remove(Block* block);
     void split(Block* block, std::size_t size);

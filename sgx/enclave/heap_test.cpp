@@ -94,5 +94,37 @@ TEST_F(HeapTest, freeing_twice_or_what_was_never_allocated_is_refused) {
     EXPECT_TRUE(heap_.release(fence));
 }
 
+TEST(GrowingHeap, grows_at_its_end_and_joins_what_was_free_there) {
+    constexpr std::size_t kPart = 4096;
+    alignas(16) static std::uint8_t memory[3 * kPart];
+    Heap heap;
+    heap.adopt({memory, kPart});
+    void* first = heap.allocate(1000);
+    EXPECT_EQ(heap.allocate(kPart), nullptr);
+    heap.extend(kPart);
+    auto* large = static_cast<std::uint8_t*>(heap.allocate(kPart));
+    ASSERT_NE(large, nullptr) << "the free end of the first part and the second one are one block";
+    std::fill_n(large, kPart, std::uint8_t{7});
+    heap.extend(kPart);
+    void* second = heap.allocate(kPart - 200);
+    ASSERT_NE(second, nullptr);
+    EXPECT_TRUE(std::all_of(large, large + kPart, [](std::uint8_t byte) { return byte == 7; }));
+    for (void* block : {first, static_cast<void*>(large), second})
+        EXPECT_TRUE(heap.release(block));
+    EXPECT_EQ(heap.in_use(), 0u);
+    EXPECT_NE(heap.allocate(3 * kPart - 64), nullptr);
+}
+
+TEST(GrowingHeap, that_is_full_to_the_end_grows_all_the_same) {
+    constexpr std::size_t kPart = 4096;
+    alignas(16) static std::uint8_t memory[2 * kPart];
+    Heap heap;
+    heap.adopt({memory, kPart});
+    while (heap.allocate(16) != nullptr) {
+    }
+    heap.extend(kPart);
+    EXPECT_NE(heap.allocate(kPart - 64), nullptr);
+}
+
 }  // namespace
 }  // namespace sgm::enclave

@@ -12,6 +12,8 @@ inline constexpr std::uint64_t kMaxOcallBuffer = std::uint64_t{64} << 20;
 [[nodiscard]] std::uint64_t base();
 
 void adopt_heap();
+// The host says that pages can be added where the heap has room to grow.
+void let_heap_grow();
 
 // Of the thread that asks: 0 to layout().thread_count - 1.
 [[nodiscard]] std::size_t thread_index();

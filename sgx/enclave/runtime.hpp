@@ -21,6 +21,15 @@ namespace enclave {
 
 [[nodiscard]] const sgx::EnclaveLayout& layout();
 
+// The heap has a reserve, an eighth of it and at most 4 MiB. True: it is in use, so whoever can
+// give something back should, and ask again. Ask once in a while: asking is what fills it up again.
+[[nodiscard]] bool memory_is_short();
+
+// Called once, on whatever thread it is and however deep, when an allocation has failed for good:
+// the last that the program does before the enclave ends with EnclaveResult::out_of_memory. It has
+// 64 KiB of heap that were kept back for it. One for all threads; the last one given counts.
+void set_last_words(void (*say)(void* argument), void* argument);
+
 // Leaves the enclave for good. Nothing is cleaned up: the host sees the reason and no register.
 [[noreturn]] void abort(wire::EnclaveResult reason);
 

@@ -138,6 +138,7 @@ EnclaveResult run(std::uint64_t argument) {
     const auto buffer = Outside::at(start.buffer, start.buffer_size);
     if (!buffer) return EnclaveResult::bad_argument;
     use_for_ocalls(*frame, *buffer);
+    if ((start.features & wire::kStartHeapGrows) != 0) let_heap_grow();
     return enclave_main(start);
 }
 

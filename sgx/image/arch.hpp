@@ -41,9 +41,17 @@ enum SecInfoFlags : std::uint64_t {
     kSecInfoRead = 0x001,
     kSecInfoWrite = 0x002,
     kSecInfoExecute = 0x004,
+    kSecInfoPending = 0x008,  // added by EAUG, not accepted yet
     kSecInfoTcs = 0x100,
     kSecInfoRegular = 0x200,
 };
+
+// SECINFO, 38.11.
+struct alignas(64) SecInfo {
+    std::uint64_t flags;      // 0   SecInfoFlags
+    Reserved<56> reserved_8;  // 8   0
+};
+static_assert(sizeof(SecInfo) == 64);
 
 // TCS, 38.8. Offsets count from the enclave's base.
 struct Tcs {
@@ -195,8 +203,19 @@ inline constexpr std::size_t kKeyRequestAlignment = 512;
 inline constexpr std::size_t kKeyAlignment = 16;
 using Key128 = std::array<std::uint8_t, 16>;
 
-// ENCLU leaves (rax), 40.4, and the error codes that EGETKEY leaves in rax, 38.19.
-enum class Enclu : std::uint32_t { ereport = 0, egetkey = 1, eenter = 2, eresume = 3, eexit = 4 };
+// ENCLU leaves (rax), 40.4, and the error codes that EGETKEY and EACCEPT leave in rax, 38.19.
+enum class Enclu : std::uint32_t {
+    ereport = 0,
+    egetkey = 1,
+    eenter = 2,
+    eresume = 3,
+    eexit = 4,
+    eaccept = 5,  // SGX2
+};
+enum class AcceptError : std::uint64_t {
+    none = 0,
+    page_attributes_mismatch = 19,  // the page is not what SECINFO says
+};
 enum class KeyError : std::uint64_t {
     none = 0,
     invalid_attribute = 2,

@@ -17,7 +17,7 @@ namespace sgm::sgx {
 struct ElfFixture {
     static constexpr std::uint64_t kConfig = 0;          // in the enclave: page 0
     static constexpr std::uint64_t kLayout = 0x1000;     // page 1
-    static constexpr std::uint64_t kSoftEnclu = 0x1060;  //
+    static constexpr std::uint64_t kSoftEnclu = 0x1080;  //
     static constexpr std::uint64_t kCode = 0x2000;       // page 2
     static constexpr std::uint64_t kData = 0x3000;       // pages 3 and 4: 16 bytes, the rest zero
     static constexpr std::uint64_t kFileShift = 0x1000;  // of every segment

@@ -75,7 +75,7 @@ std::expected<EnclaveImage, std::string> EnclaveImage::build(Bytes file) {
     const EnclaveLayout& layout = image.layout_;
     if (layout.elrange_size == 0)
         return std::unexpected("it is not signed yet: run `sgmonitor enclave sign`");
-    if (EnclaveLayout::plan(elf->image_end(), layout.heap_size, layout.stack_size,
+    if (EnclaveLayout::plan(elf->image_end(), layout.heap_size, layout.heap_max, layout.stack_size,
                             layout.thread_count) != layout)
         return std::unexpected("its layout record is not one that the signer makes");
 
@@ -193,15 +193,17 @@ std::expected<std::vector<std::uint8_t>, std::string> prepare_image(Bytes file,
     if (!elf) return std::unexpected(elf.error());
     const auto records = find_records(*elf, file);
     if (!records) return std::unexpected(records.error());
-    const auto layout = EnclaveLayout::plan(elf->image_end(), options.heap_size, options.stack_size,
-                                            options.thread_count);
+    const auto layout =
+        EnclaveLayout::plan(elf->image_end(), options.heap_size,
+                            options.heap_max == 0 ? options.heap_size : options.heap_max,
+                            options.stack_size, options.thread_count);
     if (!layout)
         return std::unexpected(
-            fmt::format("it cannot have a heap of {} bytes and {} threads with stacks of {} bytes: "
-                        "whole pages, "
-                        "and at most {} bytes, {} threads and {} bytes",
-                        options.heap_size, options.thread_count, options.stack_size, kMaxHeapSize,
-                        kMaxThreads, kMaxStackSize));
+            fmt::format("it cannot have a heap of {} to {} bytes and {} threads with stacks of {} "
+                        "bytes: whole pages, the larger number second, and at most {} bytes, {} "
+                        "threads and {} bytes",
+                        options.heap_size, options.heap_max, options.thread_count,
+                        options.stack_size, kMaxHeapSize, kMaxThreads, kMaxStackSize));
     wire::MeasuredConfig config{};
     if (options.label.size() > config.label.size())
         return std::unexpected(

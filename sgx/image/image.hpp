@@ -63,6 +63,7 @@ inline constexpr std::size_t kMaxLabelSize = sizeof(wire::MeasuredConfig::label)
 
 struct ImageOptions {
     std::uint64_t heap_size = std::uint64_t{64} << 20;    // bytes, whole pages
+    std::uint64_t heap_max = 0;                           // with SGX2; 0: it does not grow
     std::uint64_t stack_size = std::uint64_t{256} << 10;  // of each thread
     std::uint64_t thread_count = 1;
     wire::SigningKey authority_key{};

@@ -39,7 +39,7 @@ TEST(LayoutTest, nothing_overlaps_and_guards_stand_between) {
         const std::uint64_t heap = pages(kMinHeapSize, kMaxHeapSize);
         const std::uint64_t stack = pages(kMinStackSize, kMaxStackSize);
         const std::uint64_t threads = 1 + random() % kMaxThreads;
-        const auto layout = EnclaveLayout::plan(end, heap, stack, threads);
+        const auto layout = EnclaveLayout::plan(end, heap, heap, stack, threads);
         ASSERT_TRUE(layout.has_value());
         EXPECT_EQ(layout->heap_offset, end + kPageSize);
         EXPECT_GE(layout->stack_offset, layout->heap_offset + heap + kPageSize);
@@ -56,14 +56,19 @@ TEST(LayoutTest, nothing_overlaps_and_guards_stand_between) {
 }
 
 TEST(LayoutTest, sizes_that_are_no_pages_or_out_of_range_get_none) {
-    EXPECT_FALSE(EnclaveLayout::plan(0x1000, 0x1001, 0x8000, 1));
-    EXPECT_FALSE(EnclaveLayout::plan(0x1000, 0, 0x8000, 1));
-    EXPECT_FALSE(EnclaveLayout::plan(0x1000, 0x1000, 0x1000, 1));
-    EXPECT_FALSE(EnclaveLayout::plan(0, 0x1000, 0x8000, 1));
-    EXPECT_FALSE(EnclaveLayout::plan(0x1000, kMaxHeapSize + kPageSize, 0x8000, 1));
-    EXPECT_FALSE(EnclaveLayout::plan(0x1000, ~std::uint64_t{0xfff}, 0x8000, 1));
-    EXPECT_FALSE(EnclaveLayout::plan(0x1000, 0x1000, 0x8000, 0));
-    EXPECT_FALSE(EnclaveLayout::plan(0x1000, 0x1000, 0x8000, kMaxThreads + 1));
+    EXPECT_FALSE(EnclaveLayout::plan(0x1000, 0x1001, 0x1001, 0x8000, 1));
+    EXPECT_FALSE(EnclaveLayout::plan(0x1000, 0, 0, 0x8000, 1));
+    EXPECT_FALSE(EnclaveLayout::plan(0x1000, 0x1000, 0x1000, 0x1000, 1));
+    EXPECT_FALSE(EnclaveLayout::plan(0, 0x1000, 0x1000, 0x8000, 1));
+    EXPECT_FALSE(
+        EnclaveLayout::plan(0x1000, kMaxHeapSize + kPageSize, kMaxHeapSize + kPageSize, 0x8000, 1));
+    EXPECT_FALSE(
+        EnclaveLayout::plan(0x1000, ~std::uint64_t{0xfff}, ~std::uint64_t{0xfff}, 0x8000, 1));
+    EXPECT_FALSE(EnclaveLayout::plan(0x1000, 0x1000, 0x1000, 0x8000, 0));
+    EXPECT_FALSE(EnclaveLayout::plan(0x1000, 0x2000, 0x1000, 0x8000, 1));
+    EXPECT_FALSE(EnclaveLayout::plan(0x1000, 0x1000, 0x1800, 0x8000, 1));
+    EXPECT_FALSE(EnclaveLayout::plan(0x1000, 0x1000, kMaxHeapSize + kPageSize, 0x8000, 1));
+    EXPECT_FALSE(EnclaveLayout::plan(0x1000, 0x1000, 0x1000, 0x8000, kMaxThreads + 1));
 }
 
 TEST(ImageTest, pages_have_the_permissions_of_their_segments) {
@@ -194,6 +199,9 @@ TEST(ImageTest, mrenclave_changes_with_everything_that_is_loaded) {
     other.stack_size += kPageSize;
     EXPECT_NE(measurement(prepared({}, other)), before);
     other = kSmall;
+    other.heap_max = kSmall.heap_size + kPageSize;
+    EXPECT_NE(measurement(prepared({}, other)), before);
+    other = kSmall;
     other.thread_count = 2;
     EXPECT_NE(measurement(prepared({}, other)), before);
 
@@ -223,9 +231,26 @@ TEST(ImageTest, an_unsigned_file_or_a_changed_layout_is_refused) {
     EXPECT_NE(EnclaveImage::build(changed).error().find("soft_enclu"), std::string::npos);
 }
 
+TEST(ImageTest, room_to_grow_is_address_space_without_pages) {
+    ImageOptions options = kSmall;
+    options.heap_max = kSmall.heap_size + 16 * kPageSize;
+    const auto fixed = EnclaveImage::build(prepared()).value();
+    const auto growing = EnclaveImage::build(prepared({}, options)).value();
+    EXPECT_EQ(growing.page_count(), fixed.page_count());
+    EXPECT_EQ(growing.layout().stack_offset, fixed.layout().stack_offset + 16 * kPageSize);
+    const std::uint64_t room = growing.layout().heap_offset + growing.layout().heap_size;
+    for (const Region& region : growing.regions())
+        EXPECT_TRUE(region.offset + region.size <= room ||
+                    region.offset >= room + 16 * kPageSize + kPageSize)
+            << region.name;
+}
+
 TEST(ImageTest, options_out_of_range_are_refused) {
     ImageOptions options = kSmall;
     options.heap_size = 100;
+    EXPECT_FALSE(prepare_image(ElfFixture{}.bytes, options).has_value());
+    options = kSmall;
+    options.heap_max = kSmall.heap_size - kPageSize;
     EXPECT_FALSE(prepare_image(ElfFixture{}.bytes, options).has_value());
     options = kSmall;
     options.label = std::string(65, 'x');

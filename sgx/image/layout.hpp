@@ -6,6 +6,7 @@
 //     0             image: the ELF's segments at their own addresses
 //     (guard)
 //     heap          added, not measured: what it holds at the start is the host's, so uninitialised
+//     room to grow  up to heap_max: no pages, until the enclave accepts them one by one (SGX2)
 //     (guard)
 //     then for each thread:
 //       stack         added, not measured
@@ -25,7 +26,7 @@
 
 namespace sgm::sgx {
 
-inline constexpr std::uint64_t kLayoutMagic = 0x3159414c'4d475353;  // "SSGMLAY1"
+inline constexpr std::uint64_t kLayoutMagic = 0x3259414c'4d475353;  // "SSGMLAY2"
 inline constexpr std::uint32_t kSsaFrames = 2;
 // One page holds GPRSGX and the XSAVE area of x87, SSE, AVX and AVX-512 (2.9 KB).
 inline constexpr std::uint32_t kSsaFramePages = 1;
@@ -52,6 +53,7 @@ struct EnclaveLayout {
     std::uint64_t thread_offset;  // 72
     std::uint64_t image_end;      // 80
     std::uint64_t thread_count;   // 88   1..kMaxThreads
+    std::uint64_t heap_max;       // 96   bytes, whole pages: heap_size, and the room to grow
 
     bool operator==(const EnclaveLayout&) const = default;
 
@@ -63,6 +65,7 @@ struct EnclaveLayout {
     // The one layout for these sizes; nullopt when a size is out of range or not whole pages.
     [[nodiscard]] static constexpr std::optional<EnclaveLayout> plan(std::uint64_t image_end,
                                                                      std::uint64_t heap_size,
+                                                                     std::uint64_t heap_max,
                                                                      std::uint64_t stack_size,
                                                                      std::uint64_t thread_count) {
         const auto pages = [](std::uint64_t size, std::uint64_t least, std::uint64_t most) {
@@ -70,6 +73,7 @@ struct EnclaveLayout {
         };
         if (!pages(image_end, kPageSize, kMaxImageSize) ||
             !pages(heap_size, kMinHeapSize, kMaxHeapSize) ||
+            !pages(heap_max, heap_size, kMaxHeapSize) ||
             !pages(stack_size, kMinStackSize, kMaxStackSize) || thread_count == 0 ||
             thread_count > kMaxThreads)
             return std::nullopt;
@@ -78,7 +82,8 @@ struct EnclaveLayout {
         layout.image_end = image_end;
         layout.heap_offset = image_end + kPageSize;
         layout.heap_size = heap_size;
-        layout.stack_offset = layout.heap_offset + heap_size + kPageSize;
+        layout.heap_max = heap_max;
+        layout.stack_offset = layout.heap_offset + heap_max + kPageSize;
         layout.stack_size = stack_size;
         layout.stack_top = layout.stack_offset + stack_size;
         layout.tcs_offset = layout.stack_top + kPageSize;
@@ -90,6 +95,6 @@ struct EnclaveLayout {
         return layout;
     }
 };
-static_assert(sizeof(EnclaveLayout) == 96);
+static_assert(sizeof(EnclaveLayout) == 104);
 
 }  // namespace sgm::sgx

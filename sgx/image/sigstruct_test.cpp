@@ -29,13 +29,20 @@ Sigstruct sign(const wire::Digest& mrenclave = {1, 2, 3}, const SigningOptions& 
     return sign_sigstruct(describe_enclave(mrenclave, options), signer()).value();
 }
 
-class RealSigstructTest : public testing::TestWithParam<const char*> {
+// MRSIGNER: SHA-256 of bytes 128 to 511 of the file, by sha256sum.
+struct RealSigstruct {
+    const char* name;
+    const char* file;
+    const char* mrsigner;
+};
+
+class RealSigstructTest : public testing::TestWithParam<RealSigstruct> {
   protected:
     void SetUp() override {
         const char* vectors = std::getenv("SGM_TEST_VECTORS");
         if (vectors == nullptr)
             GTEST_SKIP() << "SGM_TEST_VECTORS does not name the directory of test vectors";
-        path_ = std::filesystem::path{vectors} / "sigstruct" / GetParam();
+        path_ = std::filesystem::path{vectors} / "sigstruct" / GetParam().file;
         if (!std::filesystem::exists(path_)) GTEST_SKIP() << path_ << " is not there";
         bytes_ = contents_of(path_);
     }
@@ -46,6 +53,7 @@ class RealSigstructTest : public testing::TestWithParam<const char*> {
 TEST_P(RealSigstructTest, verifies_and_no_byte_of_it_can_change) {
     const auto sigstruct = verify_sigstruct(bytes_);
     ASSERT_TRUE(sigstruct.has_value()) << sigstruct.error();
+    EXPECT_EQ(config::to_hex(mrsigner(*sigstruct)), GetParam().mrsigner);
     for (std::size_t i = 0; i < bytes_.size(); ++i) {
         std::vector<std::uint8_t> changed = bytes_;
         changed[i] ^= 0x10;
@@ -55,12 +63,14 @@ TEST_P(RealSigstructTest, verifies_and_no_byte_of_it_can_change) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Of, RealSigstructTest,
-                         testing::Values("test_enclave.sig", "le_prod_css.bin"),
-                         [](const testing::TestParamInfo<const char*>& file) {
-                             return file.index == 0 ? "a_test_enclave"
-                                                    : "the_launch_enclave_of_intel";
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Of, RealSigstructTest,
+    testing::Values(
+        RealSigstruct{"a_test_enclave", "test_enclave.sig",
+                      "fb4bab3d6036ac1d730fa83d7366df1dd2dfeac194ef335d6854d8a6c6475542"},
+        RealSigstruct{"the_launch_enclave_of_intel", "le_prod_css.bin",
+                      "acb77012053e05a63d413b8bbae8fb6c5d73b3f2996d91c43bbbf90959c0f8d4"}),
+    [](const testing::TestParamInfo<RealSigstruct>& file) { return file.param.name; });
 
 TEST(SigstructTest, what_we_sign_verifies_and_no_byte_of_it_can_change) {
     const Sigstruct sigstruct = sign();

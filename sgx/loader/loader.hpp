@@ -76,6 +76,9 @@ class Enclave {
     // Lines for the operator: what protects this enclave, and what does not.
     [[nodiscard]] virtual std::string_view protection() const = 0;
 
+    // wire::StartFeatures: what the enclave may be told of this platform.
+    [[nodiscard]] virtual std::uint32_t features() const = 0;
+
     // Maps `size` bytes of `fd` (a memfd, e.g. the ring) here and in the enclave's address space.
     // The descriptor stays the caller's. Only before the first run().
     [[nodiscard]] virtual std::expected<SharedMemory, std::string> share(int fd,

@@ -60,6 +60,7 @@ void describe(const EnclaveImage& image, cli::Record& record) {
     record.add("pages", "pages", image.page_count());
     record.add("address_range", "address range", bytes(layout.elrange_size));
     record.add("heap_size", "heap", bytes(layout.heap_size));
+    record.add("heap_max", "heap with SGX2", bytes(layout.heap_max));
     record.add("stack_size", "stack", bytes(layout.stack_size));
     record.add("threads", "threads", layout.thread_count);
     record.add("authority_key", "authority key", config::to_hex(config.authority_key));

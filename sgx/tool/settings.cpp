@@ -15,6 +15,9 @@ config::Result<Settings> load_settings(const std::filesystem::path& path) {
     ImageOptions& image = settings.image;
     image.heap_size =
         root.integer<std::uint64_t>("heap_mib", 1, kMaxHeapSize >> 20, image.heap_size >> 20) << 20;
+    image.heap_max = root.integer<std::uint64_t>("heap_max_mib", image.heap_size >> 20,
+                                                 kMaxHeapSize >> 20, image.heap_size >> 20)
+                     << 20;
     image.stack_size = root.integer<std::uint64_t>("stack_kib", kMinStackSize >> 10,
                                                    kMaxStackSize >> 10, image.stack_size >> 10)
                        << 10;
@@ -37,9 +40,14 @@ std::string default_settings_text() {
     return R"(# An enclave of SGmonitor, as its signer wants it. Everything here is part of what the
 # signature covers; heap and stack are part of MRENCLAVE too.
 
-# Memory for the enclave's data, in MiB. It does not grow. A guest with very many processes needs
-# more; an enclave that runs out of it ends and says so.
+# Memory for the enclave's data, in MiB. A guest with very many processes needs more. An IDS that is
+# short of it gives a scan up and tells the owner; one that runs out of it ends with a last word to the
+# owner.
 heap_mib = 64
+
+# Where the CPU has SGX2 (and Linux is 6.0 or later) the heap grows to this; without, heap_mib is all
+# there is. It never shrinks.
+# heap_max_mib = 64
 
 # Stack of each thread, in KiB, a multiple of 4.
 stack_kib = 256

@@ -130,21 +130,26 @@ Message rules_against(std::string_view comm) {
 class Scenario : public ::testing::Test {
   protected:
     Scenario() {
-        std::ifstream file{SGM_IDS_ENCLAVE, std::ios::binary};
-        const std::vector<std::uint8_t> linked{std::istreambuf_iterator<char>{file}, {}};
-        const auto elf = sgx::prepare_image(linked, {.authority_key = world_.authority.public_key(),
-                                                     .label = "scenario"})
-                             .value();
-        const auto image = sgx::EnclaveImage::build(elf).value();
-        const auto sigstruct = sgx::sign_sigstruct(sgx::describe_enclave(image.measure(), {}),
-                                                   sgx::SignerKey::generate().value())
-                                   .value();
-        write(request_.image, elf);
-        write(request_.sigstruct, bytes_of(sigstruct));
-        driver_ = std::make_unique<FakeDriver>(image.soft_enclu_offset());
+        prepare(std::uint64_t{64} << 20);
         kernel_.set_registers();
         world_.port.remove(world_.guest);
         world_.port.add(kernel_.vm());
+    }
+    // The IDS as its signer would hand it out, on a new machine.
+    void prepare(std::uint64_t heap_size) {
+        static const sgx::SignerKey signer = sgx::SignerKey::generate().value();
+        std::ifstream file{SGM_IDS_ENCLAVE, std::ios::binary};
+        const std::vector<std::uint8_t> linked{std::istreambuf_iterator<char>{file}, {}};
+        const auto elf = sgx::prepare_image(linked, {.heap_size = heap_size,
+                                                     .authority_key = world_.authority.public_key(),
+                                                     .label = "scenario"})
+                             .value();
+        const auto image = sgx::EnclaveImage::build(elf).value();
+        const auto sigstruct =
+            sgx::sign_sigstruct(sgx::describe_enclave(image.measure(), {}), signer).value();
+        write(request_.image, elf);
+        write(request_.sigstruct, bytes_of(sigstruct));
+        driver_ = std::make_unique<FakeDriver>(image.soft_enclu_offset());
     }
     static void write(const std::filesystem::path& path, Bytes bytes) {
         std::ofstream{path, std::ios::binary}.write(reinterpret_cast<const char*>(bytes.data()),
@@ -229,6 +234,31 @@ TEST_F(Scenario, after_a_sleep_of_the_machine_the_ids_is_loaded_anew_and_watches
     EXPECT_GT(world_.beats().size(), before);
     EXPECT_EQ(world_.beats().back().state, wire::IdsState::watching);
     EXPECT_EQ(world_.beats().back().registrations, 1u) << "of sessions it remembers nothing";
+}
+
+TEST_F(Scenario, whatever_its_heap_the_ids_watches_or_says_that_memory_is_short) {
+    int without_memory = 0;
+    int told = 0;
+    for (std::uint64_t heap = 1; heap <= 16; ++heap) {
+        SCOPED_TRACE(heap);
+        prepare(heap << 20);
+        world_.owner_got.clear();
+        const auto end = live(3);
+        ASSERT_TRUE(end.has_value()) << sgx::text(end.error());
+        const auto beats = world_.beats();
+        if (*end == wire::EnclaveResult::stopped) {
+            EXPECT_EQ(beats.back().state, wire::IdsState::watching);
+            continue;
+        }
+        EXPECT_EQ(*end, wire::EnclaveResult::out_of_memory);
+        ++without_memory;
+        if (beats.empty()) continue;  // not even a session: there is nobody to tell
+        ++told;
+        ASSERT_FALSE(world_.findings().empty());
+        EXPECT_EQ(wire::get_text(world_.findings().back().check), "memory");
+    }
+    std::printf("%d without memory, %d told\n", without_memory, told);
+    EXPECT_GT(without_memory, 0);
 }
 
 TEST_F(Scenario, the_rules_that_the_enclave_sealed_are_in_force_again_after_a_restart) {

@@ -87,7 +87,12 @@ class DeviceEnclave final : public Enclave {
         : memory_{std::move(memory)},
           enter_function_{enter_function},
           identity_{identity},
-          tcs_{memory_->tcs()} {}
+          protection_{(identity_.attributes.flags & kAttributeDebug) != 0
+                          ? "SGX, but a DEBUG enclave: this host's root can read and write it"
+                          : "SGX: the CPU keeps the enclave's memory from this host"},
+          tcs_{memory_->tcs()} {
+        if (!memory_->growth().empty()) protection_ += "; " + memory_->growth();
+    }
     ~DeviceEnclave() override {
         memory_.reset();
         for (const SharedMemory& memory : shared_)
@@ -95,10 +100,9 @@ class DeviceEnclave final : public Enclave {
     }
 
     const EnclaveIdentity& identity() const override { return identity_; }
-    std::string_view protection() const override {
-        return (identity_.attributes.flags & kAttributeDebug) != 0
-                   ? "SGX, but a DEBUG enclave: this host's root can read and write it"
-                   : "SGX: the CPU keeps the enclave's memory from this host";
+    std::string_view protection() const override { return protection_; }
+    std::uint32_t features() const override {
+        return memory_->heap_grows() ? std::uint32_t{wire::kStartHeapGrows} : 0;
     }
     std::expected<SharedMemory, std::string> share(int descriptor, std::size_t size) override;
     std::expected<wire::EnclaveResult, EnclaveLoss> run(wire::EcallNumber number,
@@ -119,6 +123,7 @@ class DeviceEnclave final : public Enclave {
     std::unique_ptr<EnclaveMemory> memory_;
     vdso_sgx_enter_enclave_t enter_function_;
     EnclaveIdentity identity_;
+    std::string protection_;
     TcsPool tcs_;
     std::vector<SharedMemory> shared_;
     std::atomic<bool> started_{false};

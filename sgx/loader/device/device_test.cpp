@@ -12,6 +12,7 @@
 #include <fstream>
 #include <functional>
 #include <iterator>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -114,6 +115,7 @@ class Host : public OcallHandler {
         info.buffer = buffer_.enclave_address;
         info.buffer_size = buffer_.host.size();
         info.domain[0] = static_cast<std::uint8_t>(command);
+        info.features = features ? *features : enclave_.features();
         std::memcpy(frame_.host.data() + 1024, &info, sizeof info);
         return enclave_.run(wire::EcallNumber::run, frame_.enclave_address + 1024, *this);
     }
@@ -140,6 +142,7 @@ class Host : public OcallHandler {
     }
 
     std::function<void()> in_ocall = [] {};
+    std::optional<std::uint32_t> features;  // what a host says that does not tell the truth
     std::deque<std::vector<std::uint8_t>> to_receive;
     std::vector<std::vector<std::uint8_t>> sent;
     std::atomic<bool> was_inside{false};
@@ -258,6 +261,67 @@ TEST_F(DeviceTest, an_exhausted_heap_is_told_by_the_enclave_itself) {
     const auto enclave = load();
     Host host{*enclave};
     EXPECT_EQ(host.run(TestCommand::exhaust_heap).value(), EnclaveResult::out_of_memory);
+}
+
+class GrowingHeap : public DeviceTest {
+  protected:
+    GrowingHeap() {
+        options_.heap_max = std::uint64_t{16} << 20;
+        sign({});
+    }
+    void expect_fixed(std::string_view reason) {
+        const auto enclave = load();
+        EXPECT_EQ(enclave->features(), 0u);
+        EXPECT_NE(enclave->protection().find(reason), std::string::npos) << enclave->protection();
+        Host host{*enclave};
+        EXPECT_EQ(host.run(TestCommand::grow_heap).value(), EnclaveResult::out_of_memory);
+    }
+};
+
+TEST_F(GrowingHeap, grows_page_by_page_where_the_driver_offers_sgx2) {
+    const auto enclave = load();
+    EXPECT_NE(enclave->protection().find("can grow from 4 to 16 MiB"), std::string::npos);
+    Host host{*enclave};
+    EXPECT_EQ(host.run(TestCommand::grow_heap).value(), EnclaveResult::ok);
+    EXPECT_EQ(host.run(TestCommand::accept_again).value(), EnclaveResult::ok);
+    EXPECT_EQ(host.run(TestCommand::exhaust_heap).value(), EnclaveResult::out_of_memory)
+        << "heap_max is where it ends";
+}
+
+TEST_F(GrowingHeap, is_measured_so_the_driver_agrees_with_the_signer) {
+    static_cast<void>(load());
+    EXPECT_EQ(driver_.enclave().mrenclave(), sigstruct_.enclavehash);
+}
+
+TEST_F(GrowingHeap, stays_as_it_is_without_sgx2_and_the_operator_reads_why) {
+    driver_.machine.sgx2 = false;
+    expect_fixed("this CPU has no SGX2");
+    driver_.machine.sgx2 = true;
+    driver_.machine.kernel_has_sgx2 = false;
+    expect_fixed("Linux 6.0");
+}
+
+TEST_F(GrowingHeap, of_a_host_that_promises_pages_and_adds_none_ends_with_a_fault_and_never_hangs) {
+    driver_.machine.sgx2 = false;
+    const auto enclave = load();
+    Host host{*enclave};
+    host.features = wire::kStartHeapGrows;
+    const auto result = host.run(TestCommand::grow_heap);
+    ASSERT_FALSE(result.has_value());
+    EXPECT_EQ(result.error().cause, EnclaveLoss::Cause::fault);
+    EXPECT_EQ(result.error().vector, 14);
+    const EnclaveLayout layout = EnclaveImage::build(elf_)->layout();
+    EXPECT_EQ(result.error().data_offset, layout.heap_offset + layout.heap_size);
+}
+
+TEST_F(GrowingHeap, when_enclave_memory_ends_is_a_fault_that_is_told) {
+    const auto enclave = load();
+    Host host{*enclave};
+    ASSERT_EQ(host.run(TestCommand::nothing).value(), EnclaveResult::ok);
+    driver_.machine.epc_pages = EnclaveImage::build(elf_)->page_count() + 100;
+    const auto result = host.run(TestCommand::grow_heap);
+    ASSERT_FALSE(result.has_value());
+    EXPECT_EQ(result.error().cause, EnclaveLoss::Cause::fault);
 }
 
 TEST_F(DeviceTest, kill_brings_a_thread_out_that_loops_inside) {

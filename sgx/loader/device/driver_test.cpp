@@ -21,6 +21,7 @@ namespace {
 
 using testing::EinitResult;
 using testing::FakeDriver;
+using testing::FakeEnclave;
 
 constexpr std::uint64_t kSize = 16 * kPageSize;
 constexpr std::uint64_t kCode = kSecInfoRegular | kSecInfoRead | kSecInfoExecute;
@@ -326,6 +327,65 @@ TEST_F(DriverRules, a_mapping_has_at_most_the_pages_permissions) {
     EXPECT_EQ(map(kSize - kPageSize, PROT_READ, 2 * kPageSize), -EACCES) << "beyond the range";
     driver_.machine.dev_is_noexec = true;
     EXPECT_EQ(map(0, PROT_READ | PROT_EXEC), -EPERM);
+}
+
+TEST_F(DriverRules, sgx2_is_for_a_cpu_a_kernel_and_an_enclave_that_have_come_so_far) {
+    sgx_enclave_restrict_permissions request{};
+    const auto restrict_with = [&](std::uint64_t offset, std::uint64_t length,
+                                   std::uint64_t permissions) {
+        request = {.offset = offset,
+                   .length = length,
+                   .permissions = permissions,
+                   .result = 0,
+                   .count = 0};
+        return driver_.ioctl(descriptor_, SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS, &request);
+    };
+    build();
+    EXPECT_EQ(restrict_with(kPageSize, kPageSize, kSecInfoRead), -EINVAL) << "it does not run yet";
+    sigstruct_ = signature();
+    ASSERT_EQ(init(), 0);
+    driver_.machine.kernel_has_sgx2 = false;
+    EXPECT_EQ(restrict_with(kPageSize, kPageSize, kSecInfoRead), -ENOTTY);
+    driver_.machine.kernel_has_sgx2 = true;
+    driver_.machine.sgx2 = false;
+    EXPECT_EQ(restrict_with(kPageSize, kPageSize, kSecInfoRead), -ENODEV);
+    driver_.machine.sgx2 = true;
+    EXPECT_EQ(restrict_with(0, 0, 0), -EINVAL) << "how the loader asks";
+    EXPECT_EQ(restrict_with(1, kPageSize, kSecInfoRead), -EINVAL);
+    EXPECT_EQ(restrict_with(kPageSize, kSize, kSecInfoRead), -EINVAL);
+    EXPECT_EQ(restrict_with(kPageSize, kPageSize, kSecInfoWrite), -EINVAL);
+    EXPECT_EQ(restrict_with(kPageSize, kPageSize, 8), -EINVAL);
+    EXPECT_EQ(restrict_with(2 * kPageSize, kPageSize, kSecInfoRead), -EINVAL) << "a TCS";
+    EXPECT_EQ(restrict_with(8 * kPageSize, kPageSize, kSecInfoRead), -EFAULT) << "no page";
+    EXPECT_EQ(restrict_with(kPageSize, kPageSize, kSecInfoRead), 0);
+    EXPECT_EQ(request.count, kPageSize);
+}
+
+TEST_F(DriverRules, a_page_is_added_on_a_fault_within_a_mapping_of_an_enclave_that_runs) {
+    build();
+    sigstruct_ = signature();
+    ASSERT_EQ(init(), 0);
+    FakeEnclave& enclave = driver_.enclave();
+    const std::uint64_t place = base_ + 8 * kPageSize;
+    EXPECT_FALSE(enclave.add_on_fault(place)) << "nothing is mapped there";
+    ASSERT_EQ(map(8 * kPageSize, PROT_READ | PROT_WRITE, 2 * kPageSize), 0);
+    driver_.machine.sgx2 = false;
+    EXPECT_FALSE(enclave.add_on_fault(place));
+    driver_.machine.sgx2 = true;
+    driver_.machine.epc_pages = 0;
+    EXPECT_FALSE(enclave.add_on_fault(place));
+    driver_.machine.epc_pages = 100;
+    EXPECT_TRUE(enclave.add_on_fault(place));
+    EXPECT_FALSE(enclave.add_on_fault(place + 2 * kPageSize)) << "behind the mapping";
+
+    constexpr std::uint64_t kPending = kData | kSecInfoPending;
+    const auto accept = [&](std::uint64_t flags) {
+        return enclave.accept({.flags = flags, .reserved_8 = {}}, place);
+    };
+    EXPECT_EQ(accept(kData), AcceptError::page_attributes_mismatch);
+    EXPECT_EQ(accept(kPending | kSecInfoExecute), AcceptError::page_attributes_mismatch);
+    EXPECT_EQ(accept(kPending), AcceptError::none);
+    EXPECT_EQ(accept(kPending), AcceptError::page_attributes_mismatch) << "once";
 }
 
 TEST_F(DriverRules, sleep_takes_the_pages_of_an_enclave_that_is_being_built) {

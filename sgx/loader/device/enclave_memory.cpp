@@ -60,7 +60,7 @@ std::expected<std::unique_ptr<EnclaveMemory>, std::string> EnclaveMemory::build(
         // After the pages, whose permissions bound those of the mappings.
         for (const Region& region : image.regions())
             if (auto ok = memory->map(region); !ok) return ok;
-        return {};
+        return memory->make_room(image.layout());
     }();
     if (!done) return std::unexpected(done.error());
     return memory;
@@ -175,6 +175,30 @@ std::expected<void, std::string> EnclaveMemory::map(const Region& region) {
     if (region.flags == kSecInfoTcs) protection = PROT_READ | PROT_WRITE;
     const int result = driver_.map(base_ + region.offset, region.size, protection, descriptor_);
     if (result != 0) return failed(Step::map, -result);
+    return {};
+}
+
+// Whether the driver offers SGX2 is asked by a call of SGX2 that can do nothing: for no pages. It
+// answers that to the length (EINVAL), once it has looked at the CPU (ENODEV) and at whether the
+// enclave runs (ioctl.c, sgx_ioc_sgx2_ready, 6.0); a kernel before 6.0 knows no such call (ENOTTY).
+std::expected<void, std::string> EnclaveMemory::make_room(const EnclaveLayout& layout) {
+    const std::uint64_t room = layout.heap_max - layout.heap_size;
+    if (room == 0) return {};
+    sgx_enclave_restrict_permissions nothing{};
+    const int answer = ioctl(SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS, &nothing);
+    if (answer != -EINVAL) {
+        growth_ = fmt::format("its heap stays at {} MiB: {}", layout.heap_size >> 20,
+                              answer == -ENODEV   ? "this CPU has no SGX2"
+                              : answer == -ENOTTY ? "SGX2 needs Linux 6.0 or later"
+                                                  : "the driver does not offer SGX2");
+        return {};
+    }
+    const int mapped = driver_.map(base_ + layout.heap_offset + layout.heap_size, room,
+                                   PROT_READ | PROT_WRITE, descriptor_);
+    if (mapped != 0) return failed(Step::map, -mapped);
+    heap_grows_ = true;
+    growth_ = fmt::format("its heap can grow from {} to {} MiB (SGX2)", layout.heap_size >> 20,
+                          layout.heap_max >> 20);
     return {};
 }
 

@@ -31,6 +31,12 @@ class EnclaveMemory final {
     // Addresses of the thread control structures: as many threads can be inside.
     [[nodiscard]] const std::vector<std::uint64_t>& tcs() const { return tcs_; }
 
+    // Whether the kernel adds pages where the heap has room to grow: on the page fault of the
+    // enclave's EACCEPT (Linux 6.0, arch/x86/kernel/cpu/sgx/encl.c, sgx_encl_eaug_page).
+    [[nodiscard]] bool heap_grows() const { return heap_grows_; }
+    // One sentence, or nothing when the enclave was signed for a heap that does not grow.
+    [[nodiscard]] const std::string& growth() const { return growth_; }
+
     // Takes the pages away, under the feet of whoever is inside: the next access faults, and the
     // vDSO brings that thread out. For good.
     void revoke();
@@ -45,6 +51,7 @@ class EnclaveMemory final {
                                                              std::uint64_t flags, bool measured);
     [[nodiscard]] std::expected<void, std::string> initialise(const Sigstruct& sigstruct);
     [[nodiscard]] std::expected<void, std::string> map(const Region& region);
+    [[nodiscard]] std::expected<void, std::string> make_room(const EnclaveLayout& layout);
     [[nodiscard]] int ioctl(unsigned long request, void* argument);
 
     Driver& driver_;
@@ -52,6 +59,8 @@ class EnclaveMemory final {
     std::uint64_t base_ = 0;
     std::uint64_t size_ = 0;
     std::vector<std::uint64_t> tcs_;
+    bool heap_grows_ = false;
+    std::string growth_;
 };
 
 }  // namespace sgm::sgx::device

@@ -19,11 +19,4 @@ struct Secs {
 static_assert(sizeof(Secs) == kPageSize);
 static_assert(offsetof(Secs, attributes) == 48);
 
-// SECINFO, 38.11.
-struct alignas(64) SecInfo {
-    std::uint64_t flags;      // 0   SecInfoFlags
-    Reserved<56> reserved_8;  // 8   0
-};
-static_assert(sizeof(SecInfo) == 64);
-
 }  // namespace sgm::sgx::device

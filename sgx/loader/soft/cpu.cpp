@@ -23,7 +23,7 @@ void sgm_soft_enclu();
 namespace sgm::sgx::soft {
 namespace {
 
-constinit const Cpu* loaded = nullptr;
+constinit Cpu* loaded = nullptr;
 
 // XCR0: the state components that this CPU and kernel offer.
 std::uint64_t enabled_xfrm() {
@@ -129,6 +129,17 @@ std::expected<void, std::string> Cpu::map(const EnclaveImage& image) {
 
     std::uint64_t ordinary = 0;
     std::string reason;
+    const auto map_writable = [&](void* at, std::uint64_t bytes) {
+        if (void* secret = map_secret(at, bytes)) return secret;
+        ordinary += bytes;
+        reason = why_not_secret(errno);
+        return map_ordinary(at, bytes);
+    };
+    accepted_.resize((layout_.heap_max - layout_.heap_size) / kPageSize);
+    if (!accepted_.empty() &&
+        map_writable(reinterpret_cast<void*>(base_ + layout_.heap_offset + layout_.heap_size),
+                     layout_.heap_max - layout_.heap_size) == nullptr)
+        return std::unexpected("no memory for the heap to grow");
     for (const Region& region : image.regions()) {
         void* at = reinterpret_cast<void*>(base_ + region.offset);
         if (region.flags == kSecInfoTcs) {
@@ -138,12 +149,7 @@ std::expected<void, std::string> Cpu::map(const EnclaveImage& image) {
             continue;
         }
         const bool writable = (region.flags & kSecInfoWrite) != 0;
-        void* memory = writable ? map_secret(at, region.size) : nullptr;
-        if (writable && memory == nullptr) {
-            ordinary += region.size;
-            reason = why_not_secret(errno);
-        }
-        if (memory == nullptr) memory = map_ordinary(at, region.size);
+        void* memory = writable ? map_writable(at, region.size) : map_ordinary(at, region.size);
         if (memory == nullptr) return std::unexpected("no memory for the enclave's pages");
         if (!region.contents.empty())
             std::memcpy(memory, region.contents.data(), region.contents.size());
@@ -198,7 +204,7 @@ std::uint8_t* Cpu::operand(std::uint64_t address, std::size_t size, std::size_t 
 }
 
 std::uint64_t Cpu::leaf(std::uint32_t number, std::uint64_t rbx, std::uint64_t rcx,
-                        std::uint64_t rdx) const {
+                        std::uint64_t rdx) {
     const std::lock_guard lock{leaf_mutex_};  // the platform's ciphers are one thread's at a time
     switch (Enclu{number}) {
         case Enclu::ereport: {
@@ -219,8 +225,28 @@ std::uint64_t Cpu::leaf(std::uint32_t number, std::uint64_t rbx, std::uint64_t r
             std::memcpy(operand(rcx, key->size(), kKeyAlignment), key->data(), key->size());
             return static_cast<std::uint64_t>(KeyError::none);
         }
+        case Enclu::eaccept: {
+            SecInfo expected;
+            std::memcpy(&expected, operand(rbx, sizeof expected, alignof(SecInfo)),
+                        sizeof expected);
+            return static_cast<std::uint64_t>(accept(expected, rcx));
+        }
         default: __builtin_trap();
     }
+}
+
+// Intel SDM vol. 3D, EACCEPT. Where the heap may grow lies a pending page until it is taken; no
+// other page is ever pending here.
+AcceptError Cpu::accept(const SecInfo& expected, std::uint64_t page) {
+    constexpr std::uint64_t kPending =
+        kSecInfoRegular | kSecInfoPending | kSecInfoRead | kSecInfoWrite;
+    static_cast<void>(operand(page, kPageSize, kPageSize));
+    const std::uint64_t index =
+        (page - base_ - layout_.heap_offset - layout_.heap_size) / kPageSize;
+    if (expected.flags != kPending || index >= accepted_.size() || accepted_[index])
+        return AcceptError::page_attributes_mismatch;
+    accepted_[index] = true;
+    return AcceptError::none;
 }
 
 }  // namespace sgm::sgx::soft

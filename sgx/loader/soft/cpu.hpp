@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "sgx/image/image.hpp"
 #include "sgx/loader/soft/platform.hpp"
@@ -57,19 +58,23 @@ class Cpu final {
     // How the writable pages are kept from the rest of this host: one sentence.
     [[nodiscard]] const std::string& memory_protection() const { return memory_protection_; }
 
-    // EREPORT and EGETKEY, called by cpu_entry.S. The operands are the enclave's pointers; what
-    // the manual answers with #GP or #PF ends this process.
+    // EREPORT, EGETKEY and EACCEPT, called by cpu_entry.S. The operands are the enclave's pointers;
+    // what the manual answers with #GP or #PF ends this process.
     [[nodiscard]] std::uint64_t leaf(std::uint32_t number, std::uint64_t rbx, std::uint64_t rcx,
-                                     std::uint64_t rdx) const;
+                                     std::uint64_t rdx);
 
   private:
     explicit Cpu(FuseKey key) : platform_{std::move(key)} {}
     [[nodiscard]] std::expected<void, std::string> map(const EnclaveImage& image);
+    [[nodiscard]] AcceptError accept(const SecInfo& expected, std::uint64_t page);
     [[nodiscard]] std::uint8_t* operand(std::uint64_t address, std::size_t size,
                                         std::size_t alignment) const;
 
     SoftPlatform platform_;
-    mutable std::mutex leaf_mutex_;
+    std::mutex leaf_mutex_;
+    // Pages of the heap's room to grow that were accepted. All of them are mapped from the start:
+    // this process may map nothing once the enclave runs.
+    std::vector<bool> accepted_;
     std::array<Outer, kMaxThreads> outer_{};
     Secs secs_{};
     EnclaveLayout layout_{};

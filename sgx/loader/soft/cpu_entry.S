@@ -73,7 +73,7 @@ sgm_soft_enclu:
     xorl %r8d, %r8d
     jmp *%rbx
 
-    # EREPORT, EGETKEY: on our own stack, with our own FS; the result goes back in rax.
+    # EREPORT, EGETKEY, EACCEPT: on our own stack, with our own FS; the result goes back in rax.
 1:  pushq %rbp
     pushq %r12
     movq %rsp, %rbp

@@ -122,6 +122,7 @@ class Host : public OcallHandler {
         info.buffer = buffer_.enclave_address;
         info.buffer_size = buffer_.host.size();
         info.domain[0] = static_cast<std::uint8_t>(command);
+        info.features = enclave_.features();
         return info;
     }
 
@@ -341,6 +342,34 @@ TEST_F(LoaderTest, exhausted_memory_leaves_the_enclave_for_good) {
     const auto again = host.run(TestCommand::nothing);
     ASSERT_FALSE(again.has_value());
     EXPECT_EQ(again.error().cause, EnclaveLoss::Cause::not_loaded);
+}
+
+TEST_F(LoaderTest, a_heap_with_room_grows_and_one_without_does_not) {
+    const auto fixed = load();
+    Host poor{*fixed};
+    EXPECT_EQ(poor.run(TestCommand::grow_heap), EnclaveResult::out_of_memory);
+    options_.heap_max = std::uint64_t{16} << 20;
+    sign(options_);
+    const auto growing = load();
+    Host rich{*growing};
+    EXPECT_EQ(rich.run(TestCommand::grow_heap), EnclaveResult::ok);
+    EXPECT_EQ(rich.run(TestCommand::accept_again), EnclaveResult::ok);
+    EXPECT_EQ(rich.run(TestCommand::exhaust_heap), EnclaveResult::out_of_memory)
+        << "heap_max is where it ends";
+}
+
+TEST_F(LoaderTest, memory_that_runs_short_is_told_before_it_ends) {
+    const auto enclave = load();
+    Host host{*enclave};
+    EXPECT_EQ(host.run(TestCommand::use_reserve), EnclaveResult::ok);
+}
+
+TEST_F(LoaderTest, an_enclave_without_memory_says_its_last_words) {
+    const auto enclave = load();
+    Host host{*enclave};
+    EXPECT_EQ(host.run(TestCommand::say_last_words), EnclaveResult::out_of_memory);
+    ASSERT_EQ(host.sent.size(), 1u);
+    EXPECT_EQ(std::string(host.sent[0].begin(), host.sent[0].end()), "no memory");
 }
 
 TEST_F(LoaderTest, killing_an_enclave_ends_its_call) {

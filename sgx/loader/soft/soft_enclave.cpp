@@ -175,6 +175,7 @@ class SoftEnclave final : public Enclave {
 
     const EnclaveIdentity& identity() const override { return identity_; }
     std::string_view protection() const override { return protection_; }
+    std::uint32_t features() const override { return wire::kStartHeapGrows; }
     std::expected<SharedMemory, std::string> share(int descriptor, std::size_t size) override;
     std::expected<wire::EnclaveResult, EnclaveLoss> run(wire::EcallNumber number,
                                                         std::uint64_t argument,

@@ -167,6 +167,41 @@ std::uint64_t recurse(std::uint64_t depth) {
     return depth == 0 ? 0 : recurse(depth - 1) + frame[0];
 }
 
+EnclaveResult grow_heap() {
+    const std::vector<std::uint8_t> large(std::size_t{6} << 20);
+    return std::count(large.begin(), large.end(), 0) == static_cast<std::ptrdiff_t>(large.size())
+               ? EnclaveResult::ok
+               : EnclaveResult::internal;
+}
+
+EnclaveResult accept_again() {
+    const std::vector<std::uint8_t> large(std::size_t{6} << 20);
+    const std::uint8_t* page =
+        large.data() + (sgm::sgx::kPageSize -
+                        reinterpret_cast<std::uintptr_t>(large.data()) % sgm::sgx::kPageSize);
+    for (std::size_t offset = 0; offset < std::size_t{5} << 20; offset += std::size_t{1} << 20)
+        if (sgm::enclave::accept_page(page + offset)) return EnclaveResult::internal;
+    return EnclaveResult::ok;
+}
+
+EnclaveResult use_reserve() {
+    if (sgm::enclave::memory_is_short()) return EnclaveResult::internal;
+    std::vector<std::vector<std::uint8_t>> hoard;
+    hoard.reserve(4096);
+    while (!sgm::enclave::memory_is_short())
+        hoard.emplace_back(std::size_t{16} << 10);
+    // There is room yet, for as long as the reserve lasts.
+    hoard.emplace_back(std::size_t{16} << 10);
+    if (!sgm::enclave::memory_is_short()) return EnclaveResult::internal;
+    hoard.clear();
+    return sgm::enclave::memory_is_short() ? EnclaveResult::internal : EnclaveResult::ok;
+}
+
+void say_no_memory(void* argument) {
+    const std::vector<std::uint8_t> needs_heap(std::size_t{32} << 10);
+    static_cast<void>(answer(*static_cast<const Bytes*>(argument)));
+}
+
 }  // namespace
 
 EnclaveResult sgm::enclave_main(const wire::StartInfo& start) {
@@ -193,6 +228,17 @@ EnclaveResult sgm::enclave_main(const wire::StartInfo& start) {
         }
         case TestCommand::exhaust_stack:
             return recurse(1 << 20) == 7 ? EnclaveResult::internal : EnclaveResult::ok;
+        case TestCommand::grow_heap: return grow_heap();
+        case TestCommand::accept_again: return accept_again();
+        case TestCommand::use_reserve: return use_reserve();
+        case TestCommand::say_last_words: {
+            static const std::array<std::uint8_t, 9> kWords = {'n', 'o', ' ', 'm', 'e',
+                                                               'm', 'o', 'r', 'y'};
+            static Bytes words{kWords};
+            enclave::set_last_words(&say_no_memory, &words);
+            for (std::vector<std::vector<std::uint8_t>> hoard;;)
+                hoard.emplace_back(1000);
+        }
         case TestCommand::exhaust_heap:
             for (std::vector<std::uint8_t> hoard;;)
                 hoard.resize(hoard.size() + (1 << 20));

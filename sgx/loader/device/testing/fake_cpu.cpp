@@ -287,11 +287,11 @@ extern "C" FakeThread* sgm_fake_enclu(std::uint32_t leaf, std::uint64_t tcs, std
     return &thread;
 }
 
-// EREPORT and EGETKEY. What the manual answers with #GP is an invalid instruction here.
+// EREPORT, EGETKEY and EACCEPT. What the manual answers with #GP is an invalid instruction here.
 extern "C" std::uint64_t sgm_fake_leaf(const FakeThread* thread, std::uint32_t number,
                                        std::uint64_t rbx, std::uint64_t rcx, std::uint64_t rdx) {
-    const FakeEnclave& enclave = *thread->enclave;
-    const std::lock_guard lock{mutex};
+    FakeEnclave& enclave = *thread->enclave;
+    std::unique_lock lock{mutex};
     const soft::SoftPlatform& platform = *platforms.at(&enclave);
     const auto operand = [&](std::uint64_t address, std::size_t size, std::size_t alignment) {
         if (address - enclave.base() > enclave.size() - size || address % alignment != 0)
@@ -324,6 +324,19 @@ extern "C" std::uint64_t sgm_fake_leaf(const FakeThread* thread, std::uint32_t n
             if (!key) return static_cast<std::uint64_t>(key.error());
             std::memcpy(operand(rcx, key->size(), kKeyAlignment), key->data(), key->size());
             return static_cast<std::uint64_t>(KeyError::none);
+        }
+        case Enclu::eaccept: {
+            SecInfo expected;
+            std::memcpy(&expected, operand(rbx, sizeof expected, alignof(SecInfo)),
+                        sizeof expected);
+            static_cast<void>(operand(rcx, kPageSize, kPageSize));
+            if (!enclave.has_page(rcx) && !enclave.add_on_fault(rcx)) {
+                // #PF, and no way back here.
+                lock.unlock();
+                static_cast<void>(*reinterpret_cast<volatile std::uint8_t*>(rcx));
+                __builtin_trap();
+            }
+            return static_cast<std::uint64_t>(enclave.accept(expected, rcx));
         }
         default: __builtin_trap();
     }

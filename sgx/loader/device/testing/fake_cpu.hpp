@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// For tests: the CPU behind the fake driver. EENTER, ERESUME, EEXIT, the asynchronous exit, EREPORT
-// and EGETKEY happen in software, in this process, on the enclave's real code; SIGSEGV and its like
-// are the exceptions, SIGUSR1 is an interrupt. What it cannot do is keep memory from anybody.
+// For tests: the CPU behind the fake driver. EENTER, ERESUME, EEXIT, the asynchronous exit,
+// EREPORT, EGETKEY and EACCEPT happen in software, in this process, on the enclave's real code;
+// SIGSEGV and its like are the exceptions, SIGUSR1 is an interrupt. What it cannot do is keep
+// memory from anybody.
 #pragma once
 
 #include <asm/sgx.h>

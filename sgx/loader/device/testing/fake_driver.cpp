@@ -57,6 +57,9 @@ int FakeDriver::ioctl(int descriptor, unsigned long request, void* argument) {
             if (result == 0) plug_in(enclave, soft_enclu_offset_, platform_);
             return result;
         }
+        case SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS:
+            return enclave.restrict_permissions(
+                *static_cast<sgx_enclave_restrict_permissions*>(argument));
         case SGX_IOC_ENCLAVE_PROVISION: {
             const auto node = static_cast<sgx_enclave_provision*>(argument)->fd;
             if (!provision_nodes_.contains(static_cast<int>(node))) return -EINVAL;
@@ -77,14 +80,21 @@ int FakeDriver::map(std::uint64_t address, std::uint64_t size, int protection, i
     }
     const auto found = enclaves_.find(descriptor);
     if (found == enclaves_.end()) return -EBADF;
-    const FakeEnclave& enclave = *found->second;
+    FakeEnclave& enclave = *found->second;
     if (machine.dev_is_noexec && (protection & PROT_EXEC) != 0) return -EPERM;
     if (const int refused = enclave.may_map(address, size, protection); refused != 0)
         return refused;
-    return ::mmap(at, size, protection, MAP_SHARED | MAP_FIXED, enclave.memory(),
-                  static_cast<off_t>(address - enclave.base())) == MAP_FAILED
-               ? -errno
-               : 0;
+    if (::mmap(at, size, protection, MAP_SHARED | MAP_FIXED, enclave.memory(),
+               static_cast<off_t>(address - enclave.base())) == MAP_FAILED)
+        return -errno;
+    enclave.note_mapping(address, size, protection);
+    for (std::uint64_t page = address; page < address + size; page += kPageSize) {
+        // Where no page is an access faults.
+        if (!enclave.has_page(page) &&
+            ::mprotect(reinterpret_cast<void*>(page), kPageSize, PROT_NONE) != 0)
+            return -errno;
+    }
+    return 0;
 }
 
 vdso_sgx_enter_enclave_t FakeDriver::enter_function() {

@@ -32,6 +32,7 @@ class FakeDriver final : public Driver {
     [[nodiscard]] std::size_t open_enclaves() const { return enclaves_.size(); }
     // The one that was opened last, closed or not.
     [[nodiscard]] const FakeEnclave& enclave() const { return *last_; }
+    [[nodiscard]] FakeEnclave& enclave() { return *last_; }
     [[nodiscard]] const soft::SoftPlatform& platform() const { return platform_; }
 
   private:

@@ -219,6 +219,7 @@ int FakeEnclave::may_map(std::uint64_t address, std::uint64_t size, int protecti
     if ((static_cast<unsigned>(::personality(0xffffffff)) & READ_IMPLIES_EXEC) != 0) return -EACCES;
     for (auto page = flags_.lower_bound(address - base_);
          page != flags_.end() && page->first < address - base_ + size; ++page) {
+        if (added_.contains(page->first)) continue;
         int most = 0;
         if ((page->second & kSecInfoRead) != 0) most |= PROT_READ;
         if ((page->second & kSecInfoWrite) != 0) most |= PROT_WRITE;
@@ -227,6 +228,60 @@ int FakeEnclave::may_map(std::uint64_t address, std::uint64_t size, int protecti
         if ((protection & ~most) != 0) return -EACCES;
     }
     return 0;
+}
+
+// sgx_ioc_enclave_restrict_permissions, 6.1. EMODPR takes permissions away and gives none; the page
+// then waits for the enclave's EACCEPT.
+int FakeEnclave::restrict_permissions(sgx_enclave_restrict_permissions& request) {
+    if (!machine_.kernel_has_sgx2) return -ENOTTY;
+    if (!machine_.sgx2) return -ENODEV;
+    if (!initialised_) return -EINVAL;
+    if (!range_is_sound(request.offset, request.length)) return -EINVAL;
+    if ((request.permissions & ~kPermissions) != 0) return -EINVAL;
+    if ((request.permissions & kSecInfoWrite) != 0 && (request.permissions & kSecInfoRead) == 0)
+        return -EINVAL;
+    if (request.result != 0 || request.count != 0) return -EINVAL;
+    for (; request.count < request.length; request.count += kPageSize) {
+        const auto page = flags_.find(request.offset + request.count);
+        if (page == flags_.end() || lost_) return -EFAULT;
+        if ((page->second & kTypeMask) != kSecInfoRegular) return -EINVAL;
+        if ((page->second & kSecInfoPending) != 0) {
+            request.result = 20;  // SGX_PAGE_NOT_MODIFIABLE
+            return -EFAULT;
+        }
+        page->second &= ~kPermissions | request.permissions;
+    }
+    return 0;
+}
+
+void FakeEnclave::note_mapping(std::uint64_t address, std::uint64_t size, int protection) {
+    mappings_[address - base_] = {size, protection};
+}
+
+// sgx_vma_fault and sgx_encl_eaug_page: only for an enclave that runs, within a mapping of it, and
+// as long as there is EPC.
+bool FakeEnclave::add_on_fault(std::uint64_t address) {
+    const std::uint64_t offset = (address - base_) & ~(kPageSize - 1);
+    auto mapping = mappings_.upper_bound(offset);
+    if (mapping == mappings_.begin()) return false;
+    --mapping;
+    if (offset - mapping->first >= mapping->second.size || mapping->second.protection == PROT_NONE)
+        return false;
+    if (!machine_.sgx2 || !machine_.kernel_has_sgx2 || !initialised_ || lost_) return false;
+    if (flags_.size() + 1 >= machine_.epc_pages) return false;
+    flags_[offset] = kSecInfoRegular | kSecInfoPending | kSecInfoRead | kSecInfoWrite;
+    added_.insert(offset);
+    return true;
+}
+
+// SDM vol. 3D, EACCEPT: the page must be exactly what the enclave expects.
+AcceptError FakeEnclave::accept(const SecInfo& expected, std::uint64_t address) {
+    std::uint64_t& flags = flags_.at(address - base_);
+    if ((flags & kSecInfoPending) == 0 || flags != expected.flags)
+        return AcceptError::page_attributes_mismatch;
+    flags &= ~std::uint64_t{kSecInfoPending};
+    ::mprotect(reinterpret_cast<void*>(address), kPageSize, PROT_READ | PROT_WRITE);
+    return AcceptError::none;
 }
 
 wire::Digest FakeEnclave::mrsigner() const {

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "config/descriptor.hpp"
@@ -27,6 +28,8 @@ struct Machine {
     bool dev_is_noexec = false;
     bool sources_are_noexec = false;
     bool flexible_launch_control = true;
+    bool sgx2 = true;             // CPUID.12H.0:EAX bit 1
+    bool kernel_has_sgx2 = true;  // Linux 6.0
     std::uint64_t attributes = kAttributeDebug | kAttributeMode64 | kAttributeProvisionKey |
                                kAttributeEinitTokenKey | kAttributeKss;  // CPUID.12H.1:EAX
     std::uint64_t xfrm = 0x7;                                            // CPUID.12H.1:ECX
@@ -57,8 +60,20 @@ class FakeEnclave final {
     [[nodiscard]] int create(const sgx_enclave_create& request);
     [[nodiscard]] int add_pages(sgx_enclave_add_pages& request);
     [[nodiscard]] int initialise(const sgx_enclave_init& request);
+    [[nodiscard]] int restrict_permissions(sgx_enclave_restrict_permissions& request);
     // `protection`: PROT_READ, ...
     [[nodiscard]] int may_map(std::uint64_t address, std::uint64_t size, int protection) const;
+
+    // A mapping was made that may_map() allowed. Where it has no page yet, one can be added.
+    void note_mapping(std::uint64_t address, std::uint64_t size, int protection);
+    [[nodiscard]] bool has_page(std::uint64_t address) const {
+        return flags_.contains(address - base_);
+    }
+    // The page fault at an address without a page: EAUG, or false and the fault goes to the
+    // process.
+    [[nodiscard]] bool add_on_fault(std::uint64_t address);
+    // ENCLU[EACCEPT] of a page that is there.
+    [[nodiscard]] AcceptError accept(const SecInfo& expected, std::uint64_t address);
 
     void allow_provision_key() { attribute_mask_ |= kAttributeProvisionKey; }
     // A power transition: the pages are gone.
@@ -102,6 +117,13 @@ class FakeEnclave final {
     std::uint32_t miscselect_ = 0;
     std::uint64_t attribute_mask_ = kAttributeDebug | kAttributeMode64 | kAttributeKss;
     std::map<std::uint64_t, std::uint64_t> flags_;  // of SECINFO, by the page's offset
+    // Pages that were added to the running enclave. The kernel bounds no mapping of theirs.
+    std::set<std::uint64_t> added_;
+    struct Mapping {
+        std::uint64_t size;
+        int protection;
+    };
+    std::map<std::uint64_t, Mapping> mappings_;  // by offset
     std::unique_ptr<EVP_MD_CTX, FreeDigest> digest_;
     wire::Digest mrenclave_{};
     Sigstruct sigstruct_{};
