@@ -122,8 +122,10 @@ Message rules_against(std::string_view comm) {
     rule.match = wire::kMatchComm;
     wire::set_text(rule.comm, comm);
     wire::set_text(rule.name, "no miners");
-    Message message{bytes_of(header).begin(), bytes_of(header).end()};
-    message.insert(message.end(), bytes_of(rule).begin(), bytes_of(rule).end());
+    Message message(sizeof header + sizeof rule);
+    Writer writer{message};
+    writer.put(header);
+    writer.put(rule);
     return message;
 }
 
