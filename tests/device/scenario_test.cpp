@@ -239,28 +239,37 @@ TEST_F(Scenario, after_a_sleep_of_the_machine_the_ids_is_loaded_anew_and_watches
 }
 
 TEST_F(Scenario, whatever_its_heap_the_ids_watches_or_says_that_memory_is_short) {
-    int without_memory = 0;
-    int told = 0;
-    for (std::uint64_t heap = 1; heap <= 16; ++heap) {
+    const auto says_so = [&] {
+        return std::ranges::any_of(world_.findings(), [](const wire::Finding& finding) {
+            return wire::get_text(finding.check) == "memory";
+        });
+    };
+    int ended = 0;
+    int gave_scans_up = 0;
+    int watched = 0;
+    for (std::uint64_t heap = 12; heap <= 32; ++heap) {
         SCOPED_TRACE(heap);
-        prepare(heap << 20);
+        prepare(heap * (std::uint64_t{128} << 10));
         world_.owner_got.clear();
         const auto end = live(3);
         ASSERT_TRUE(end.has_value()) << sgx::text(end.error());
         const auto beats = world_.beats();
         if (*end == wire::EnclaveResult::stopped) {
-            EXPECT_EQ(beats.back().state, wire::IdsState::watching);
+            ASSERT_FALSE(beats.empty());
+            const bool watches = beats.back().state == wire::IdsState::watching;
+            EXPECT_TRUE(watches || says_so());
+            ++(watches ? watched : gave_scans_up);
             continue;
         }
         EXPECT_EQ(*end, wire::EnclaveResult::out_of_memory);
-        ++without_memory;
-        if (beats.empty()) continue;  // not even a session: there is nobody to tell
-        ++told;
-        ASSERT_FALSE(world_.findings().empty());
-        EXPECT_EQ(wire::get_text(world_.findings().back().check), "memory");
+        ++ended;
+        // Before its first beat the owner does not know who speaks.
+        if (beats.empty()) continue;
+        EXPECT_TRUE(says_so());
     }
-    std::printf("%d without memory, %d told\n", without_memory, told);
-    EXPECT_GT(without_memory, 0);
+    EXPECT_GT(ended, 0);
+    EXPECT_GT(gave_scans_up, 0);
+    EXPECT_GT(watched, 0);
 }
 
 TEST_F(Scenario, the_rules_that_the_enclave_sealed_are_in_force_again_after_a_restart) {
