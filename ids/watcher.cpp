@@ -142,7 +142,7 @@ void Watcher::take_session(std::optional<std::uint64_t> epoch_before) {
     memory_.emplace(keeper_.session());
     if (keeper_.registrations() == 1) {
         set_state(wire::IdsState::starting, "the first scan is under way");
-        const auto kept = recall_rules(environment_, domain_, owner_.owner()->signing);
+        auto kept = recall_rules(environment_, domain_, owner_.owner()->signing);
         if (kept && *kept) set_rules(std::move(**kept));
         beat();
         // The owner can take it only after a first beat.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // malloc and operator new over the one heap, and what else the C++ library wants of a system:
 // everything that would throw or terminate leaves the enclave with a reason.
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -62,7 +61,7 @@ bool grow(std::size_t wanted) {
     if (!heap_grows || wanted > room) return false;
     const std::uint64_t pages =
         (wanted + kGrowth + sgm::sgx::kPageSize - 1) & ~(sgm::sgx::kPageSize - 1);
-    const std::uint64_t size = std::min(room, pages);
+    const std::uint64_t size = pages < room ? pages : room;
     std::uint64_t taken = 0;
     while (taken < size && sgm::enclave::accept_page(heap_start() + heap_size + taken))
         taken += sgm::sgx::kPageSize;
@@ -117,7 +116,8 @@ namespace sgm::enclave {
 namespace {
 
 std::size_t reserve_size() {
-    return std::min(kMaxReserve, static_cast<std::size_t>(layout().heap_size / 8));
+    const std::size_t eighth = layout().heap_size / 8;
+    return eighth < kMaxReserve ? eighth : kMaxReserve;
 }
 
 }  // namespace
