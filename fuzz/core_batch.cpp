@@ -8,7 +8,7 @@
 #include "fuzz/target.hpp"
 #include "hypervisor/core/budget.hpp"
 #include "hypervisor/core/testing/client.hpp"
-#include "hypervisor/core/testing/synthetic_guest.hpp"
+#include "hypervisor/core/testing/machine.hpp"
 
 namespace sgm::fuzz {
 namespace {
@@ -44,12 +44,10 @@ constexpr std::array<std::uint64_t, 16> kValues = {kHeap,
 
 struct World {
     SyntheticGuest guest{kRam};
-    hypervisor::testing::SyntheticPort port{{&guest}};
     crypto::SigningKeyPair authority =
         crypto::SigningKeyPair::from_seed(std::array<std::uint8_t, 32>{1});
-    hypervisor::Core core{port,
-                          crypto::SealingKeyPair::from_private(std::array<std::uint8_t, 32>{2}),
-                          authority.public_key(), true};
+    std::unique_ptr<hypervisor::testing::Machine> machine =
+        hypervisor::testing::make_machine({&guest}, authority.public_key());
     std::unique_ptr<ClientSession> session;
 
     World() {
@@ -185,17 +183,20 @@ void run(Bytes input) {
                : structured(choices, guest);
     if (batch.size() > wire::kMaxRequestSize) return;  // no IDS can seal it
     if (!world.session) {
-        world.session = hypervisor::testing::open_session(world.core, guest.id, world.authority);
+        world.session =
+            hypervisor::testing::open_session(*world.machine, guest.id, world.authority);
         check(world.session != nullptr, "an approved IDS registers");
     }
-    world.port.clock_step_ns = 1000;
+    world.machine->set_clock_step(1000);
     guest.reads = 0;
-    const auto reply =
-        hypervisor::testing::call(world.core, world.session->seal(wire::Command::request, batch));
+    const auto reply = hypervisor::testing::call(
+        *world.machine, world.session->seal(wire::Command::request, batch));
     check(guest.reads_outside_ram == 0, "only the domain's RAM is read");
     check(guest.reads <= hypervisor::kMaxAccesses + kAboveBudget,
           "a call does a bounded amount of work");
     check(!guest.is_held(), "vCPUs are let go");
+    const std::string complaint = world.machine->complaint();
+    check(complaint.empty(), complaint.c_str());
     if (reply.status != wire::Status::ok) {
         check(reply.status == wire::Status::malformed, "a sealed call is answered or malformed");
         check(guest.reads == 0, "nothing is read for what is malformed");

@@ -5,7 +5,7 @@
 #include "crypto/keys.hpp"
 #include "fuzz/target.hpp"
 #include "hypervisor/core/testing/client.hpp"
-#include "hypervisor/core/testing/synthetic_guest.hpp"
+#include "hypervisor/core/testing/machine.hpp"
 
 namespace sgm::fuzz {
 namespace {
@@ -16,12 +16,10 @@ enum class Kind : std::uint8_t { raw, framed, sealed, registration, count };
 
 struct World {
     hypervisor::testing::SyntheticGuest guest{1 << 20};
-    hypervisor::testing::SyntheticPort port{{&guest}};
     crypto::SigningKeyPair authority =
         crypto::SigningKeyPair::from_seed(std::array<std::uint8_t, 32>{1});
-    hypervisor::Core core{port,
-                          crypto::SealingKeyPair::from_private(std::array<std::uint8_t, 32>{2}),
-                          authority.public_key(), true};
+    std::unique_ptr<hypervisor::testing::Machine> machine =
+        hypervisor::testing::make_machine({&guest}, authority.public_key());
 };
 
 struct Run {
@@ -36,14 +34,16 @@ struct Run {
             std::memcmp(&message[kAt], &id, sizeof(id)) == 0) {
             named = true;
         }
-        static_cast<void>(hypervisor::testing::call(world.core, message));
+        static_cast<void>(hypervisor::testing::call(*world.machine, message));
         check(world.guest.reads == 0, "an unsealed call reads nothing of the guest");
+        const std::string complaint = world.machine->complaint();
+        check(complaint.empty(), complaint.c_str());
     }
 
     void honest() {
         const Message batch = hypervisor::testing::BatchBuilder{}.describe().bytes();
         const auto reply =
-            hypervisor::testing::call(world.core, session->seal(wire::Command::request, batch));
+            hypervisor::testing::call(*world.machine, session->seal(wire::Command::request, batch));
         const bool answered = reply.status == wire::Status::ok &&
                               session->open(wire::Command::request, reply.payload).has_value();
         check(answered || named, "what does not name a session does not end it");
@@ -65,7 +65,7 @@ Message sealed(Choices& choices, Run& run, Bytes body) {
 
 // What an authority might sign, for a secret that nobody can open: as it should be, then changed.
 Message registration(Choices& choices, World& world) {
-    hypervisor::testing::Registrar registrar{world.core, world.guest.id};
+    hypervisor::testing::Registrar registrar{*world.machine, world.guest.id};
     registrar.binding.encapsulation = choices.take<wire::Encapsulation>();
     registrar.rebind();
     const MutableBytes result = mutable_bytes_of(registrar.result);
@@ -79,9 +79,9 @@ Message registration(Choices& choices, World& world) {
 
 void run(Bytes input) {
     static World world;
-    Run run{
-        .world = world,
-        .session = hypervisor::testing::open_session(world.core, world.guest.id, world.authority)};
+    Run run{.world = world,
+            .session =
+                hypervisor::testing::open_session(*world.machine, world.guest.id, world.authority)};
     check(run.session != nullptr, "an approved IDS registers");
     world.guest.reads = 0;
     Choices choices{input};

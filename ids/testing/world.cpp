@@ -34,6 +34,7 @@ World::World()
       guest{kRamSize},
       port{{&guest}},
       hypervisor_key{crypto::SealingKeyPair::generate().value()},
+      enrolled_key_id{crypto::sha256(hypervisor_key.public_key())},
       core{std::make_unique<hypervisor::Core>(
           port, crypto::SealingKeyPair::from_private(hypervisor_key.private_key().first<32>()),
           authority.public_key(), /*allow_software_sgx=*/true)},
@@ -114,7 +115,7 @@ Message World::appraise(Bytes evidence) {
     ids_ = header->binding.ids;
 
     wire::AuthorityReply reply{};
-    if (header->hypervisor_key_id != crypto::sha256(hypervisor_key.public_key()) && !refusal) {
+    if (header->hypervisor_key_id != enrolled_key_id && !refusal) {
         wire::set_text(reply.reason, "the hypervisor's key is not enrolled");
         return to_message(bytes_of(reply));
     }

@@ -57,6 +57,7 @@ class World final : public Environment {
     hypervisor::testing::SyntheticGuest guest;
     hypervisor::testing::SyntheticPort port;
     crypto::SealingKeyPair hypervisor_key;
+    wire::Digest enrolled_key_id;  // with the authority: of hypervisor_key, unless told otherwise
     std::unique_ptr<hypervisor::Core> core;
     [[nodiscard]] const wire::Uuid& domain() const { return guest.id; }
 

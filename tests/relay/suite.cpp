@@ -37,13 +37,14 @@ const hypervisor::testing::SyntheticGuest& furnished(ids::testing::World& world,
 Suite::Suite()
     : other_guest_{another(furnished(world_, leaks_))},
       relay_{world_,
-             [this](Bytes call, MutableBytes reply) { return world_.core->sgm_op(call, reply); },
+             [this](Bytes call, MutableBytes reply) { return machine_->sgm_op(call, reply); },
              [this] { return world_.guest.reads + other_guest_.reads; }, leaks_},
       steps_{conversation(world_.guest)} {
     begin_hypervisor();
     begin_examiner();
     const bool works = record();
     violation_ = relay_.take_violation();
+    if (violation_.empty()) violation_ = machine_->complaint();
     if (!works) violate("the honest conversation does not work");
     honest_violation_ = std::exchange(violation_, {});
 }
@@ -51,11 +52,10 @@ Suite::Suite()
 void Suite::begin_hypervisor() {
     begin_randomness_anew();
     relay_.begin();
-    world_.port = hypervisor::testing::SyntheticPort{{&world_.guest, &other_guest_}};
-    world_.core = std::make_unique<hypervisor::Core>(
-        world_.port,
-        crypto::SealingKeyPair::from_private(world_.hypervisor_key.private_key().first<32>()),
-        world_.authority.public_key(), /*allow_software_sgx=*/true);
+    machine_.reset();  // one at a time
+    machine_ = hypervisor::testing::make_machine({&world_.guest, &other_guest_},
+                                                 world_.authority.public_key());
+    world_.enrolled_key_id = machine_->key_id();
 }
 
 void Suite::begin_examiner() {
@@ -155,6 +155,7 @@ Result Suite::run(const Case& one) {
     result.owner_told = !owner_->alarms.empty();
     judge(complete, examiner_->keeper().refused_answers() > 0, result);
     if (violation_.empty()) violation_ = relay_.take_violation();
+    if (violation_.empty()) violation_ = machine_->complaint();
     result.violation = std::exchange(violation_, {});
     return result;
 }

@@ -5,11 +5,13 @@
 #pragma once
 
 #include <array>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "hypervisor/core/testing/machine.hpp"
 #include "ids/testing/world.hpp"
 #include "tests/relay/attack.hpp"
 #include "tests/relay/examiner.hpp"
@@ -67,6 +69,7 @@ class Suite final {
     ids::testing::World world_;
     Leaks leaks_;  // filled while the next is made
     hypervisor::testing::SyntheticGuest other_guest_;
+    std::unique_ptr<hypervisor::testing::Machine> machine_;
     Relay relay_;
     std::optional<Owner> owner_;
     std::optional<Examiner> examiner_;

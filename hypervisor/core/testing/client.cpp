@@ -37,9 +37,9 @@ Message frame(wire::Command command, std::initializer_list<Bytes> payload) {
     return message;
 }
 
-Reply call(Core& core, Bytes message) {
+Reply call(const Callee& hypervisor, Bytes message) {
     static Message reply(kMaxReplySize);  // a megabyte: tests make many calls
-    Reader reader{Bytes{reply}.first(core.sgm_op(message, reply))};
+    Reader reader{Bytes{reply}.first(hypervisor.sgm_op(message, reply))};
     const auto header = reader.take<wire::OpHeader>();
     if (!header || header->magic != wire::kOpMagic || header->size != reader.rest().size()) {
         std::abort();
@@ -48,8 +48,8 @@ Reply call(Core& core, Bytes message) {
             {reader.rest().begin(), reader.rest().end()}};
 }
 
-wire::Identity identity(Core& core) {
-    const Reply reply = call(core, frame(wire::Command::identity, {}));
+wire::Identity identity(const Callee& hypervisor) {
+    const Reply reply = call(hypervisor, frame(wire::Command::identity, {}));
     const auto identity = Reader{reply.payload}.take<wire::Identity>();
     if (!identity) std::abort();
     return *identity;
@@ -167,10 +167,10 @@ std::optional<Message> ClientSession::open(wire::Command command, Bytes reply_pa
     return text;
 }
 
-std::unique_ptr<ClientSession> open_session(Core& core, const wire::Uuid& domain,
+std::unique_ptr<ClientSession> open_session(const Callee& hypervisor, const wire::Uuid& domain,
                                             const crypto::SigningKeyPair& authority) {
-    const Registrar registrar{core, domain};
-    const Reply reply = call(core, registrar.signed_by(authority));
+    const Registrar registrar{hypervisor, domain};
+    const Reply reply = call(hypervisor, registrar.signed_by(authority));
     if (reply.status != wire::Status::ok) return nullptr;
     return ClientSession::confirm(registrar, reply.payload);
 }

@@ -4,7 +4,9 @@
 // second opinion on the core; every message can be changed on its way.
 #pragma once
 
+#include <concepts>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -26,10 +28,27 @@ struct Reply {
     wire::Status status;
     Message payload;
 };
-// One call; the reply is taken apart and checked to be a frame.
-[[nodiscard]] Reply call(Core& core, Bytes message);
+// Who answers calls: a Core, or whatever else has a function like its sgm_op.
+class Callee final {
+  public:
+    template <typename Hypervisor>
+        requires std::invocable<decltype(&Hypervisor::sgm_op), Hypervisor&, Bytes, MutableBytes>
+    Callee(Hypervisor& hypervisor)
+        : sgm_op_{[&hypervisor](Bytes call, MutableBytes reply) {
+              return hypervisor.sgm_op(call, reply);
+          }} {}
+    [[nodiscard]] std::size_t sgm_op(Bytes call, MutableBytes reply) const {
+        return sgm_op_(call, reply);
+    }
 
-[[nodiscard]] wire::Identity identity(Core& core);
+  private:
+    std::function<std::size_t(Bytes, MutableBytes)> sgm_op_;
+};
+
+// One call; the reply is taken apart and checked to be a frame.
+[[nodiscard]] Reply call(const Callee& hypervisor, Bytes message);
+
+[[nodiscard]] wire::Identity identity(const Callee& hypervisor);
 
 // A registration before the authority has signed it: a test changes what it wants first.
 struct Registrar {
@@ -37,8 +56,9 @@ struct Registrar {
     wire::RegistrationBinding binding;
     wire::AttestationResult result;
 
-    // All as it should be, for a fresh nonce of `core`.
-    Registrar(Core& core, const wire::Uuid& domain) : Registrar{identity(core), domain} {}
+    // All as it should be, for a fresh nonce.
+    Registrar(const Callee& hypervisor, const wire::Uuid& domain)
+        : Registrar{identity(hypervisor), domain} {}
     Registrar(const wire::Identity& hypervisor, const wire::Uuid& domain);
     // Takes over what the binding says now.
     void rebind();
@@ -76,8 +96,9 @@ class ClientSession final {
     std::array<std::uint8_t, 4> answer_salt_;
 };
 
-// Registers and confirms; nullptr when the core refuses.
-[[nodiscard]] std::unique_ptr<ClientSession> open_session(Core& core, const wire::Uuid& domain,
+// Registers and confirms; nullptr when it is refused.
+[[nodiscard]] std::unique_ptr<ClientSession> open_session(const Callee& hypervisor,
+                                                          const wire::Uuid& domain,
                                                           const crypto::SigningKeyPair& authority);
 
 }  // namespace sgm::hypervisor::testing
