@@ -13,7 +13,9 @@
 //   -EFAULT      an address is not memory of the caller. With `call`, the reply is lost then.
 //   -EINVAL      version, command, domain or size out of range, or a reserved field not 0
 //   -ESRCH       no such domain
-//   -EBUSY       too many calls at once: try again
+//   -EACCES      `protect` of a domain that has a device model, a device, a debugger, event or
+//   trace
+//                channels, or is being saved: these would go on behind protection's back
 //   -EOPNOTSUPP  `call` while the feature is off (`state` says why), or a command of the test build
 #ifndef SGM_WIRE_XEN_OP_H
 #define SGM_WIRE_XEN_OP_H
@@ -65,9 +67,9 @@ struct sgm_xen_call {
     uint32_t reserved[5];     // 28  0
 };
 
-// SGM_XEN_PROTECT. One way. It may be repeated, to count again.
+// SGM_XEN_PROTECT. One way. It may be repeated, to count again. PV and PVH domains only.
 struct sgm_xen_protect {
-    uint64_t cursor;  // 0  in and out: 0 at first; Xen counts piecemeal and goes on here by itself
+    uint64_t reserved0;  // 0   0
     // out: pages of the domain that other domains have mapped although it did not grant them: what
     // was mapped before. Mapping more is refused from now on; these stay until they are unmapped.
     uint32_t foreign_mappings;  // 8

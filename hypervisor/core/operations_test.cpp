@@ -292,6 +292,33 @@ TEST_F(SearchTest, a_large_search_stops_at_its_bound_and_goes_on) {
     EXPECT_EQ(steps[0], wire::kMaxSearchBytes);
 }
 
+TEST_F(SearchTest, a_batch_ends_when_the_port_has_no_more_time_and_goes_on) {
+    for (std::uint64_t at = 0; at < 32 * kMiB; at += kPageSize)
+        guest.write_u64(at, 1);
+    put(32 * kMiB - 64, "needle");
+    port.clock_step_ns = 1000;
+    port.longest_batch_ns = 3000;
+    std::uint64_t at = 0;
+    std::vector<std::uint64_t> found;
+    int batches = 0;
+    while (at < 32 * kMiB && ++batches < 100) {
+        const auto some = matches(search_for("needle", at, 32 * kMiB));
+        found.insert(found.end(), some.begin(), some.end());
+        ASSERT_GT(last.next, at);
+        at = last.next;
+    }
+    EXPECT_GT(batches, 1);
+    EXPECT_EQ(found, std::vector<std::uint64_t>{32 * kMiB - 64});
+
+    // What has not begun when the time is over is deferred.
+    const auto reply = execute(BatchBuilder{}
+                                   .search(search_for("needle", 0, 32 * kMiB))
+                                   .read(0, Paging::physical, 0, 8)
+                                   .bytes());
+    EXPECT_EQ(reply->ops.at(0).status, OpStatus::ok);
+    EXPECT_EQ(reply->ops.at(1).status, OpStatus::deferred);
+}
+
 TEST_F(SearchTest, a_search_is_the_same_as_looking_at_every_byte) {
     std::mt19937_64 random{7};
     std::vector<std::uint8_t> bytes(64 * 1024);

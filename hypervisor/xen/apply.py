@@ -69,20 +69,51 @@ PROTECTION = [
          "    if ( action != XSM_HOOK && action != XSM_XS_PRIV && sgm_refuses(src, target) )\n"
          "        return -EPERM;\n"),
     Edit("include/xsm/dummy.h",
-         "    XSM_DEFAULT_ARG struct domain *d, unsigned int cmd, uint32_t ssidref)\n{\n",
-         "    int sgm = sgm_domctl(d, cmd);\n"),
-    Edit("include/xsm/dummy.h",
-         "    int sgm = sgm_domctl(d, cmd);\n    XSM_ASSERT_ACTION(XSM_OTHER);\n",
-         "    if ( sgm <= 0 )\n"
-         "        return sgm;\n"),
+         "    XSM_DEFAULT_ARG struct domain *d, unsigned int cmd, uint32_t ssidref)\n{\n"
+         "    XSM_ASSERT_ACTION(XSM_OTHER);\n",
+         "    if ( sgm_decides_domctl(d, cmd) )\n"
+         "        return sgm_domctl(d, cmd);\n"),
     Edit("include/xsm/dummy.h",
          "    XSM_DEFAULT_ARG struct domain *d, uint32_t ssidref)\n{\n"
          "    XSM_ASSERT_ACTION(XSM_HOOK);\n",
          "    sgm_domain_created(d);\n"),
+    # RAM as if it were a device's: dom0 may give any frame, and the owner is not asked.
     Edit("include/xsm/dummy.h",
-         "xsm_sysctl(XSM_DEFAULT_ARG int cmd)\n{\n    XSM_ASSERT_ACTION(XSM_PRIV);\n",
-         "    if ( sgm_refuses_sysctl(cmd) )\n"
+         "xsm_iomem_mapping(\n"
+         "    XSM_DEFAULT_ARG struct domain *d, uint64_t s, uint64_t e, uint8_t allow)\n{\n"
+         "    XSM_ASSERT_ACTION(XSM_HOOK);\n",
+         "    if ( allow && sgm_is_ram(s, e) )\n"
          "        return -EPERM;\n"),
+    # Samples of instruction pointers.
+    Edit("include/xsm/dummy.h",
+         "    XSM_DEFAULT_ARG struct domain *d, int op)\n{\n    XSM_ASSERT_ACTION(XSM_HOOK);\n",
+         "    if ( sgm_protects_any() )\n"
+         "        return -EPERM;\n"),
+    # What a key or a crash prints goes to the console, which dom0 can read.
+    Edit("common/keyhandler.c",
+         "#include <xen/sched.h>\n",
+         "#include <asm/sgm.h>\n"),
+    Edit("common/keyhandler.c",
+         "void handle_keypress(unsigned char key, struct cpu_user_regs *regs)\n{\n"
+         "    struct keyhandler *h;\n\n",
+         "    if ( sgm_refuses_key(key) )\n"
+         "        return;\n"),
+    Edit("arch/x86/traps.c",
+         "void show_execution_state(const struct cpu_user_regs *regs)\n{\n"
+         "    /* Prevent interleaving of output. */\n"
+         "    unsigned long flags = console_lock_recursive_irqsave();\n\n",
+         "    if ( !sgm_hides(guest_mode(regs)) ) /* a guest's registers */\n"),
+    Edit("arch/x86/traps.c",
+         "    show_registers(regs);\n    show_code(regs);\n",
+         "    if ( !sgm_hides(guest_mode(regs)) ) /* a guest's stack */\n"),
+    # The trace buffer: page faults, control registers, MSRs.
+    Edit("common/trace.c",
+         "#include <xen/sched.h>\n",
+         "#include <asm/sgm.h>\n"),
+    Edit("common/trace.c",
+         "    bool_t started_below_highwater;\n\n    if( !tb_init_done )\n        return;\n",
+         "    if ( sgm_hides(true) )\n"
+         "        return;\n"),
 ]
 
 # From this project: directory, what of it.

@@ -6,6 +6,11 @@
 #ifndef ASM_X86_SGM_H
 #define ASM_X86_SGM_H
 
+#ifdef CONFIG_XSM
+#error "Protected domains rely on the checks of xsm/dummy.h: build without XSM"
+#endif
+
+#include <asm/current.h>
 #include <xen/bitops.h>
 #include <xen/sched.h>
 
@@ -24,9 +29,18 @@ static inline bool sgm_refuses(const struct domain* src, const struct domain* ta
     return true;
 }
 
-/* 1: decide as ever. 0: allowed. -EPERM: refused. */
-int sgm_domctl(struct domain* d, unsigned int cmd);
-bool sgm_refuses_sysctl(unsigned int cmd);
+/* Whether sgm_domctl() has the word on @cmd: 0, or -EPERM. */
+bool sgm_decides_domctl(struct domain* d, unsigned int cmd);
+int sgm_domctl(const struct domain* d, unsigned int cmd);
+bool sgm_protects_any(void);
+bool sgm_refuses_key(unsigned char key);
+/* Whether there is RAM among these frames, both included. */
+bool sgm_is_ram(uint64_t first_mfn, uint64_t last_mfn);
 void sgm_domain_created(const struct domain* d);
+
+/* Whether what a vCPU was just doing must not be shown. @guest: it is the guest's state. */
+static inline bool sgm_hides(bool guest) {
+    return guest && sgm_is_protected(current->domain);
+}
 
 #endif

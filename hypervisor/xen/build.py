@@ -32,7 +32,8 @@ from common import CACHE, Missing, Trouble, main_of
 from kernels import MIRROR, PrivateApt
 
 XEN = "4.17"
-SUITES = ["debian-security bookworm-security", "debian bookworm"]
+# Of the same version, apt takes what is listed first; the mirror of security updates drops sources.
+SUITES = ["debian bookworm", "debian-security bookworm-security"]
 KEPT = CACHE / "xen"
 IMAGES = {"xen/xen": "xen-sgmonitor", "xen/xen.efi": "xen-sgmonitor.efi"}
 WITHOUT = ("LIVEPATCH", "KEXEC")
@@ -60,7 +61,8 @@ def sha384(path):
 def what_goes_in(test_build):
     """The hash of this project's part, by which a build is kept."""
     names = [path for directory, pattern in apply.OURS for path in (ROOT / directory).glob(pattern)]
-    names += [path for path in Path(__file__).parent.iterdir() if path.is_file()]
+    names += [path for path in Path(__file__).parent.iterdir()
+              if path.suffix in {".c", ".h", ".lds", ".mk", ".py"} and path.name != "apply_test.py"]
     total = hashlib.sha256(b"test" if test_build else b"product")
     for path in sorted(set(names)):
         total.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
@@ -122,14 +124,14 @@ def make(xen, jobs, test_build):
         command += ["SGM_DEFINES=-DSGM_XEN_TEST_BUILD=1"]
     log = xen / "build.log"
     compiled = 0
-    with open(log, "w") as file, subprocess.Popen(
+    with open(log, "w", buffering=1) as file, subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         for line in process.stdout:
             file.write(line)
             if line.startswith(("  CC ", "  CXX ")):
                 compiled += 1
-                if compiled % 40 == 0:
+                if compiled % 20 == 0:
                     progress(f"  compiled {compiled} of about {OBJECTS} files")
     if process.returncode != 0:
         kept = KEPT / "failed.log"

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Where shim.c enters the C++: one hypervisor, made at boot, that serves one call at a time.
 #include <algorithm>
-#include <cstring>
+#include <array>
 #include <new>
 #include <utility>
 
+#include "crypto/aead.hpp"
 #include "crypto/hash.hpp"
 #include "crypto/keys.hpp"
 #include "crypto/random.hpp"
@@ -26,6 +27,9 @@ static_assert(SGM_XEN_MAX_REPLY == sgm::hypervisor::kMaxReplySize);
 struct Hypervisor {
     sgm::xen::XenPort port;
     sgm::hypervisor::Core core;
+#ifdef SGM_XEN_TEST_BUILD
+    sgm::hypervisor::Operations plain_operations{port};
+#endif
 
     Hypervisor(sgm::crypto::SealingKeyPair key_pair, const sgm::wire::SigningKey& authority,
                bool allow_software_sgx)
@@ -65,6 +69,40 @@ uint32_t sgm_xen_serve(const uint8_t* call, uint32_t size, uint8_t* reply) {
     hypervisor->port.end_call();
     return static_cast<uint32_t>(reply_size);
 }
+
+#ifdef SGM_XEN_TEST_BUILD
+uint32_t sgm_xen_serve_plain(domain* d, const uint8_t* batch, uint32_t size, uint8_t* answer,
+                             uint32_t capacity) {
+    sgm::xen::XenDomain subject;
+    subject.bind(d, {});
+    return static_cast<uint32_t>(
+        hypervisor->plain_operations
+            .execute(subject, Bytes{batch, size}, MutableBytes{answer, capacity})
+            .value_or(0));
+}
+
+void sgm_xen_seal_for_test(uint8_t* buffer, uint32_t size, uint32_t unsaved) {
+    constexpr std::array<uint8_t, 32> kKey{1};
+    constexpr std::array<uint8_t, 12> kNonce{};
+    std::array<uint8_t, 16> tag;
+    const sgm::crypto::Aes256Gcm cipher{kKey};
+    if (unsaved == 0) {
+        static_cast<void>(cipher.seal(kNonce, {}, {buffer, size}, {buffer, size}, tag));
+        return;
+    }
+    // What seal() does, but for the saving. The registers are within reach all the same.
+    __asm__ volatile("clts");
+    sgm::xen::AesGcmSchedule schedule;
+    sgm::xen::aes_gcm_expand(kKey.data(), schedule);
+    sgm::xen::aes_gcm_encrypt(schedule, {.nonce = kNonce.data(),
+                                         .aad = nullptr,
+                                         .aad_size = 0,
+                                         .in = buffer,
+                                         .out = buffer,
+                                         .size = size,
+                                         .tag = tag.data()});
+}
+#endif
 
 uint32_t sgm_xen_open_sessions() {
     if (hypervisor == nullptr) return 0;

@@ -16,7 +16,9 @@
 #include <xen/param.h>
 #include <xen/sched.h>
 #include <xen/softirq.h>
+#include <xen/vm_event.h>
 #include <xen/vmap.h>
+#include <asm/e820.h>
 #include <asm/flushtlb.h>
 #include <asm/hvm/hvm.h>
 #include <asm/i387.h>
@@ -24,7 +26,6 @@
 #include <asm/sgm.h>
 #include <public/domctl.h>
 #include <public/grant_table.h>
-#include <public/sysctl.h>
 /* clang-format on */
 
 #include "hypervisor/xen/shim.h"
@@ -57,10 +58,10 @@ DECLARE_BITMAP(sgm_protected_domains, DOMID_FIRST_RESERVED);
 struct domain_record {
     uint64_t epoch;
     uint32_t foreign_mappings; /* as last counted */
+    bool is_quiet;             /* no hypercall from before protection is under way */
     bool counted_none;         /* a count after protection began has found none: there are none */
 };
 static struct domain_record* __read_mostly records;
-static uint64_t last_epoch;
 
 static enum sgm_xen_feature __read_mostly feature = SGM_XEN_NO_AUTHORITY;
 static uint8_t *__read_mostly call_buffer, *__read_mostly reply_buffer;
@@ -84,6 +85,17 @@ static void leave(void) {
 
 static struct domain_record* record_of(const struct domain* d) {
     return records && d->domain_id < DOMID_FIRST_RESERVED ? &records[d->domain_id] : NULL;
+}
+
+static uint64_t new_epoch(void) {
+    static DEFINE_SPINLOCK(lock);
+    static uint64_t last;
+    uint64_t epoch;
+
+    spin_lock(&lock);
+    epoch = ++last;
+    spin_unlock(&lock);
+    return epoch;
 }
 
 static bool is_clean(const struct domain* d) {
@@ -348,18 +360,40 @@ void sgm_domain_created(const struct domain* d) {
     struct domain_record* record = record_of(d);
 
     if (d->domain_id < DOMID_FIRST_RESERVED) clear_bit(d->domain_id, sgm_protected_domains);
-    if (record) *record = (struct domain_record){.epoch = ++last_epoch};
+    if (record) *record = (struct domain_record){.epoch = new_epoch()};
 }
 
 void sgm_count_refusal(const struct domain* by, const struct domain* of) {
     atomic_inc(&refusal_count);
-    gdprintk(XENLOG_INFO, "SGmonitor: d%d is kept out of d%d\n", by->domain_id, of->domain_id);
+    printk(XENLOG_G_WARNING "SGmonitor: d%d is kept out of d%d\n", by->domain_id, of->domain_id);
 }
 
-/* A debug key prints registers and stacks of whatever runs. */
-bool sgm_refuses_sysctl(unsigned int cmd) {
-    return cmd == XEN_SYSCTL_debug_keys &&
-           !bitmap_empty(sgm_protected_domains, DOMID_FIRST_RESERVED);
+bool sgm_protects_any(void) {
+    const struct domain* d;
+    bool found = false;
+
+    rcu_read_lock(&domlist_read_lock);
+    for_each_domain(d) found |= sgm_is_protected(d);
+    rcu_read_unlock(&domlist_read_lock);
+    return found;
+}
+
+/* Debug keys print registers and stacks of whatever runs. These do not. */
+bool sgm_refuses_key(unsigned char key) {
+    return !strchr("hR+-AGw", key) && sgm_protects_any();
+}
+
+bool sgm_is_ram(uint64_t first_mfn, uint64_t last_mfn) {
+    unsigned int i;
+
+    for (i = 0; i < e820.nr_map; i++) {
+        const struct e820entry* entry = &e820.map[i];
+
+        if (entry->type == E820_RAM && entry->size && PFN_DOWN(entry->addr) <= last_mfn &&
+            PFN_DOWN(entry->addr + entry->size - 1) >= first_mfn)
+            return true;
+    }
+    return false;
 }
 
 static void protect(struct domain* d) {
@@ -375,20 +409,24 @@ static bool is_listed(const struct domain* d) {
     return false;
 }
 
+/* Also the moment at which a listed domain becomes protected, and a reset one another. */
+bool sgm_decides_domctl(struct domain* d, unsigned int cmd) {
+    struct domain_record* record;
+
+    if (!d || d->domain_id >= DOMID_FIRST_RESERVED) return false;
+    if (is_control_domain(current->domain)) {
+        if (cmd == XEN_DOMCTL_unpausedomain && is_listed(d)) protect(d);
+        if (cmd == XEN_DOMCTL_soft_reset && (record = record_of(d)) != NULL)
+            record->epoch = new_epoch();
+    }
+    return d != current->domain && sgm_is_protected(d);
+}
+
 /*
  * Of a protected domain, dom0 may run, stop, place, count and destroy it. What is not named is
  * refused: contexts, page tables, logdirty, events, debugging, devices, a new uuid.
  */
-int sgm_domctl(struct domain* d, unsigned int cmd) {
-    struct domain_record* record;
-
-    if (!d || d->domain_id >= DOMID_FIRST_RESERVED) return 1;
-    if (cmd == XEN_DOMCTL_unpausedomain && is_control_domain(current->domain) && is_listed(d))
-        protect(d);
-    if (cmd == XEN_DOMCTL_soft_reset && (record = record_of(d)) != NULL)
-        record->epoch = ++last_epoch;
-    if (!sgm_is_protected(d) || d == current->domain) return 1;
-
+int sgm_domctl(const struct domain* d, unsigned int cmd) {
     switch (cmd) {
         case XEN_DOMCTL_destroydomain:
         case XEN_DOMCTL_pausedomain:
@@ -408,10 +446,10 @@ int sgm_domctl(struct domain* d, unsigned int cmd) {
         case XEN_DOMCTL_get_cpu_policy:
         case XEN_DOMCTL_sendtrigger:
         case XEN_DOMCTL_subscribe:
-        case XEN_DOMCTL_deassign_device:
-        case XEN_DOMCTL_unbind_pt_irq:
         case XEN_DOMCTL_get_paging_mempool_size:
-            return is_control_domain(current->domain) ? 0 : -EPERM;
+            if (is_control_domain(current->domain)) return 0;
+            if (cmd == XEN_DOMCTL_getdomaininfo && is_xenstore_domain(current->domain)) return 0;
+            return -EPERM;
     }
     sgm_count_refusal(current->domain, d);
     return -EPERM;
@@ -532,6 +570,25 @@ static int count_in_p2ms(struct domain* d) {
     return 0;
 }
 
+/*
+ * A hypercall of another vCPU may have been let through just before protection began, and may map
+ * something where the count has been. Vcpus that were stopped have ended their hypercalls. 0, or
+ * -ERESTART.
+ */
+static int wait_for_hypercalls(const struct domain* d) {
+    struct domain* by;
+    int rc = 0;
+
+    rcu_read_lock(&domlist_read_lock);
+    for_each_domain(by) {
+        if (!is_control_domain(by) && !is_hardware_domain(by) && by->target != d) continue;
+        if ((rc = domain_pause_except_self(by)) != 0) break;
+        domain_unpause_except_self(by);
+    }
+    rcu_read_unlock(&domlist_read_lock);
+    return rc;
+}
+
 static int count_mappings(struct domain* d) {
     struct domain_record* record = record_of(d);
     int rc;
@@ -591,16 +648,31 @@ static int op_call(struct sgm_xen_call* op) {
     return copy_out(op->reply, reply_buffer, op->reply_size);
 }
 
+/* What would go on reading or writing the domain behind protection's back. */
+static bool is_open_already(const struct domain* d) {
+#ifdef CONFIG_HVM
+    if (is_hvm_domain(d) && (d->arch.emulation_flags & ~(uint32_t)XEN_X86_EMU_LAPIC)) return true;
+#endif
+    return !list_empty(&d->pdev_list) || d->vmtrace_size || paging_mode_log_dirty(d) ||
+           d->debugger_attached || vm_event_check_ring(d->vm_event_monitor);
+}
+
 static int op_protect(struct domain* d, struct sgm_xen_protect* op) {
+    struct domain_record* const record = record_of(d);
     int rc;
 
-    if (!is_zero(op->reserved, ARRAY_SIZE(op->reserved))) return -EINVAL;
+    if (op->reserved0 || !is_zero(op->reserved, ARRAY_SIZE(op->reserved))) return -EINVAL;
     if (d == current->domain || is_control_domain(d) || is_hardware_domain(d) || d->is_dying)
         return -EINVAL;
-    if (!record_of(d)) return -EOPNOTSUPP;
+    if (!record) return -EOPNOTSUPP;
+    /* Also of a listed domain: it stays kept from dom0, but is never said to be clean. */
+    if (is_open_already(d)) return -EACCES;
     protect(d);
+    if (!record->is_quiet) {
+        if ((rc = wait_for_hypercalls(d)) != 0) return rc;
+        record->is_quiet = true;
+    }
     if ((rc = count_mappings(d)) != 0) return rc;
-    op->cursor = 0;
     op->foreign_mappings = count.foreign;
     op->granted_mappings = count.granted;
     return 0;
@@ -609,6 +681,7 @@ static int op_protect(struct domain* d, struct sgm_xen_protect* op) {
 static int op_state(const struct domain* d, struct sgm_xen_state* op) {
     const struct domain_record* record = d ? record_of(d) : NULL;
 
+    if (!is_zero(op->reserved, ARRAY_SIZE(op->reserved))) return -EINVAL;
     *op = (struct sgm_xen_state){
         .feature = feature,
         .is_protected = sgm_is_protected(d),
@@ -631,6 +704,7 @@ static int op_test_batch(struct domain* d, struct sgm_xen_test_batch* op) {
     if (op->batch_size > 65536 || op->answer_capacity > SGM_XEN_MAX_REPLY || d == current->domain)
         return -EINVAL;
     if ((rc = copy_in(call_buffer, op->batch, op->batch_size)) != 0) return rc;
+    get_knownalive_domain(d); /* given back by what it is handed to */
     op->answer_size =
         sgm_xen_serve_plain(d, call_buffer, op->batch_size, reply_buffer, op->answer_capacity);
     return op->answer_size ? copy_out(op->answer, reply_buffer, op->answer_size) : -EINVAL;

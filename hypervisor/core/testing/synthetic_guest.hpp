@@ -103,10 +103,12 @@ class SyntheticPort final : public Port {
 
     std::uint64_t clock_ns = 1'000'000'000;
     std::uint64_t clock_step_ns = 0;  // by which every look at the clock moves it
+    std::uint64_t longest_batch_ns = ~std::uint64_t{0};
     bool random_works = true;
 
     std::string_view name() const override { return "synthetic"; }
     std::uint64_t now_ns() override { return clock_ns += clock_step_ns; }
+    std::uint64_t max_batch_ns() const override { return longest_batch_ns; }
     bool random(MutableBytes out) override;
     Domain* find(const wire::Uuid& uuid) override;
 
