@@ -17,7 +17,7 @@ struct Host {
         host::HypervisorLink::create((directory / "nobody.sock").string()).value();
     host::AuthorityClient authority{"http://127.0.0.1:1"};
     host::OwnerRelay owner{"http://127.0.0.1:1", "6f1c0b4e-1d2a-4c55-9a37-0c8d5e2b7f10"};
-    host::KeptBlob kept{directory / "state", {1}};
+    host::KeptBlob kept{directory / "state", {1}, {2}};
 };
 
 bool is_known(wire::OcallResult result) {

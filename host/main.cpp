@@ -153,7 +153,6 @@ struct Surroundings {
     HypervisorLink& hypervisor;
     AuthorityClient& authority;
     OwnerRelay& owner;
-    const KeptBlob& kept;
     const Quotes& quotes;
 };
 
@@ -167,10 +166,12 @@ Result<Life> live(const Surroundings& around) {
     const auto shared = share(**enclave, around.hypervisor);
     if (!shared) return std::unexpected(shared.error());
     write_start_info(*shared, settings, around.quotes.target_info(), (*enclave)->features());
+    const KeptBlob kept{settings.state_directory, settings.domain,
+                        (*enclave)->identity().mrenclave};
     Ocalls ocalls{around.hypervisor,
                   around.authority,
                   around.owner,
-                  around.kept,
+                  kept,
                   [&around](const Message& report) { return around.quotes.quote(report); },
                   [](std::string_view line) { spdlog::info("enclave: {}", line); },
                   shared->area.host.subspan(kBuffer)};
@@ -205,7 +206,6 @@ Result<void> serve(const std::filesystem::path& config, const std::string& sgx) 
     if (!quotes) return std::unexpected(quotes.error());
     AuthorityClient authority{settings->authority_url};
     OwnerRelay owner{settings->remote_url, config::uuid_text(settings->domain)};
-    const KeptBlob kept{settings->state_directory, settings->domain};
     const RevocationCourier courier{authority, settings->hypervisor_socket,
                                     [](std::string_view line) { spdlog::info("{}", line); }};
     const Surroundings around{.signal = signal,
@@ -214,7 +214,6 @@ Result<void> serve(const std::filesystem::path& config, const std::string& sgx) 
                               .hypervisor = **hypervisor,
                               .authority = authority,
                               .owner = owner,
-                              .kept = kept,
                               .quotes = *quotes};
     const auto result = live_until_the_end([&around] { return live(around); },
                                            [](std::string_view line) { spdlog::warn("{}", line); });

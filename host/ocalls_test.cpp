@@ -36,7 +36,7 @@ class OcallsTest : public testing::Test {
         HypervisorLink::create((directory_ / "nobody.sock").string()).value();
     AuthorityClient authority_{"http://127.0.0.1:1"};  // nobody listens there
     OwnerRelay owner_{"http://127.0.0.1:1", "6f1c0b4e-1d2a-4c55-9a37-0c8d5e2b7f10"};
-    KeptBlob kept_{directory_ / "state", {1}};
+    KeptBlob kept_{directory_ / "state", {1}, {2}};
     Message quote_{7, 8, 9};
     std::vector<std::string> log_;
     Message buffer_ = Message(4096);
