@@ -29,7 +29,7 @@ set(SGM_ENCLAVE_FLAGS ${SGM_TRUSTED_FLAGS} -O2 -ffreestanding -fbuiltin -fPIE -f
 
 # Against load value injection (Intel, "Deep Dive: Load Value Injection", 2020), for CPUs that have
 # it: a fence after every load and before every indirect branch and return, as gcc's assembler
-# makes them. Another MRENCLAVE, and several times slower: see bench/README.md.
+# makes them. Another MRENCLAVE; what it costs: bench/README.md.
 option(SGM_LVI_HARDENING "Compile enclaves with fences against load value injection" OFF)
 if(SGM_LVI_HARDENING)
   set(SGM_LVI_FLAGS -Wa,-mlfence-after-load=yes,-mlfence-before-indirect-branch=all,-mlfence-before-ret=shl)
