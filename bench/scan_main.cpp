@@ -23,6 +23,7 @@
 #include "sgx/enclave/testing/fake_seal_keys.hpp"
 #include "wire/attestation.hpp"
 #include "wire/owner.hpp"
+#include "wire/ring.hpp"
 
 namespace sgm::bench {
 namespace {
@@ -71,14 +72,20 @@ class Surroundings final : public ids::Environment {
     }
     [[nodiscard]] const Samples& scans() const { return scans_; }
     [[nodiscard]] std::size_t owner_messages() const { return owner_messages_; }
+    [[nodiscard]] const std::string& log() const { return log_; }
 
     std::expected<std::size_t, ids::EnvironmentError> call_hypervisor(Bytes call,
                                                                       MutableBytes reply) override {
-        return core_.sgm_op(call, reply);
+        // As through the ring: the core wants room for the longest reply, whatever the IDS expects.
+        const std::size_t size = core_.sgm_op(call, ring_);
+        if (size > reply.size()) return std::unexpected(ids::EnvironmentError::too_large);
+        std::copy_n(ring_.begin(), size, reply.begin());
+        return size;
     }
     std::expected<void, ids::EnvironmentError> send(wire::Peer peer, Bytes message) override {
         if (peer == wire::Peer::authority) verdict_ = approve(message, authority_, owner_);
         if (peer == wire::Peer::owner) ++owner_messages_;
+        if (peer == wire::Peer::log) log_ += std::string{message.begin(), message.end()} + "\n";
         return {};
     }
     std::expected<std::size_t, ids::EnvironmentError> receive(wire::Peer peer, std::uint64_t,
@@ -115,6 +122,8 @@ class Surroundings final : public ids::Environment {
     hypervisor::Core core_{port_, crypto::SealingKeyPair::generate().value(),
                            authority_.public_key(), /*allow_software_sgx=*/true};
     Message verdict_;
+    Message ring_ = Message(wire::kRingMaxReply);
+    std::string log_;
     std::uint32_t waits_left_;
     std::uint32_t waits_ = 0;
     std::size_t owner_messages_ = 0;
@@ -129,7 +138,8 @@ Result<void> whole_scans(const GuestRam& ram, const Options& options) {
     Surroundings surroundings{domain, options.scans};
     static_cast<void>(surroundings.watch());
     if (surroundings.owner_messages() < options.scans)
-        return std::unexpected{Error{"the IDS made fewer heartbeats than scans"}};
+        return std::unexpected{
+            Error{"the IDS made fewer heartbeats than scans:\n" + surroundings.log()}};
     Report report{"bench_scan"};
     report.add("whole scan", "ns", surroundings.scans(), Parameters::object());
     report.print(options.json);
