@@ -266,7 +266,8 @@ Result<void> Rig::load_enclave(Sealing sealing, const std::filesystem::path& dir
     if (!elf) return std::unexpected{Error{source.string() + ": " + elf.error()}};
     const auto image = sgx::EnclaveImage::build(*elf);
     if (!image) return std::unexpected{Error{source.string() + ": " + image.error()}};
-    const auto signer = sgx::SignerKey::generate();
+    // One for all: to make one takes longer than all the rest.
+    static const auto signer = sgx::SignerKey::generate();
     if (!signer) return std::unexpected{Error{signer.error()}};
     const auto sigstruct =
         sgx::sign_sigstruct(sgx::describe_enclave(image->measure(), {}), *signer);

@@ -2,12 +2,15 @@
 // What a scan costs. First the whole life of the IDS between two waits, the product's own loop
 // compiled for the host: list, all checks, digest, sealed heartbeat, a look for the owner's
 // commands; its clock leaps over the waits. With --paced, an enclave that lists at a rate that is
-// told on stdin, for somebody who measures what that does to the guest.
+// told on stdin, for somebody who measures what that does to the guest. With --fleet, many guests
+// at once, each with an enclave and a hypervisor process of its own and listed once a second.
 #include <fmt/core.h>
 #include <time.h>
 
 #include <CLI/CLI.hpp>
 #include <chrono>
+#include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -39,6 +42,8 @@ struct Options {
     std::filesystem::path ram;
     std::uint32_t scans = 200;
     bool paced = false;
+    std::uint32_t fleet = 0;
+    std::uint32_t windows = 5;
     bool json = false;
 };
 
@@ -187,10 +192,64 @@ Result<void> paced(const GuestRam& ram) {
     return {};
 }
 
+// Time on a processor of all threads of a process and of what descends from it.
+double family_ns(const std::filesystem::path& process) {
+    double total = 0;
+    std::error_code ended;  // what ends meanwhile is not counted
+    for (const auto& task : std::filesystem::directory_iterator{process / "task", ended}) {
+        double on_cpu = 0;
+        if (std::ifstream{task.path() / "schedstat"} >> on_cpu) total += on_cpu;
+        std::ifstream children{task.path() / "children"};
+        for (std::string child; children >> child;)
+            total += family_ns("/proc/" + child);
+    }
+    return total;
+}
+
+// Guests that exist, and not one whose share is multiplied: caches and wakes are as many VMs have
+// them. They take turns through the second, as timers of their own would have them.
+Result<void> fleet(const GuestRam& ram, const Options& options) {
+    constexpr std::chrono::seconds kWindow{2};
+    const Workplace workplace;
+    std::vector<std::unique_ptr<Rig>> rigs;
+    for (std::uint32_t i = 0; i < options.fleet; ++i) {
+        GuestRam own{workplace / fmt::format("ram-{}", i), ram.size, ram.below_4g};
+        std::filesystem::copy_file(ram.file, own.file);
+        auto rig = Rig::start(Sealing::sealed, own, workplace / fmt::format("rig-{}", i), 0);
+        if (!rig) return std::unexpected{rig.error()};
+        rigs.push_back(std::move(*rig));
+    }
+    Samples carried;
+    Samples lists;
+    for (std::uint32_t window = 0; window < options.windows; ++window) {
+        const auto begin = Clock::now();
+        const double used_before = family_ns("/proc/self");
+        const std::uint32_t turns = options.fleet * static_cast<std::uint32_t>(kWindow.count());
+        for (std::uint32_t turn = 0; turn < turns; ++turn) {
+            std::this_thread::sleep_until(begin + turn * Clock::duration{kWindow} / turns);
+            const auto outcome =
+                rigs[turn % rigs.size()]->run({.task = Task::list, .count = 1, .size = 0});
+            if (!outcome) return std::unexpected{outcome.error()};
+            lists.push_back(outcome->elapsed_ns);
+        }
+        std::this_thread::sleep_until(begin + kWindow);
+        const double passed =
+            std::chrono::duration<double, std::nano>(Clock::now() - begin).count();
+        carried.push_back(options.fleet * passed / (family_ns("/proc/self") - used_before));
+    }
+    Report report{"bench_scan --fleet"};
+    const Parameters params{{"guests", options.fleet}, {"lists_a_second", 1}};
+    report.add("VMs a core carries", "VMs", carried, params);
+    report.add("one list", "ns", lists, params);
+    report.print(options.json);
+    return {};
+}
+
 Result<void> run(const Options& options) {
     const Workplace workplace;
     const auto ram = options.ram.empty() ? make_ram(workplace, 211) : open_ram(options.ram);
     if (!ram) return std::unexpected{ram.error()};
+    if (options.fleet != 0) return fleet(*ram, options);
     return options.paced ? paced(*ram) : whole_scans(*ram, options);
 }
 
@@ -206,6 +265,11 @@ int main(int argc, char** argv) {
         ->check(CLI::Range(1, 100'000))
         ->capture_default_str();
     app.add_flag("--paced", options.paced, "Scan as stdin says: lines of RATE SECONDS");
+    app.add_option("--fleet", options.fleet, "List so many guests once a second")
+        ->check(CLI::Range(1, 256));
+    app.add_option("--windows", options.windows, "With --fleet: how many times two seconds")
+        ->check(CLI::Range(1, 1000))
+        ->capture_default_str();
     app.add_flag("--json", options.json, "JSON on stdout");
     CLI11_PARSE(app, argc, argv);
     if (const auto done = sgm::bench::run(options); !done) {
