@@ -36,7 +36,7 @@ using config::Result;
 
 constexpr std::uint64_t k4G = std::uint64_t{1} << 32;
 constexpr std::string_view kDomain = "6f1c0b4e-1d2a-4c55-9a37-0c8d5e2b7f10";
-constexpr std::chrono::seconds kPatience{20};
+constexpr std::chrono::seconds kPatience{120};
 // The stride of tasks in the slab cache of a Debian 6.1 kernel.
 constexpr std::uint64_t kTaskStride = 9536;
 
