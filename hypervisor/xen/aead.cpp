@@ -37,6 +37,7 @@ class VectorRegisters final {
 
 Aes256Gcm::Aes256Gcm(std::span<const std::uint8_t, kAeadKeySize> key, AesGcmBackend backend)
     : schedule_{}, backend_{backend} {
+    static_cast<void>(backend_);  // there is but one here
     auto* const schedule = new (schedule_.data()) AesGcmSchedule;
     const VectorRegisters registers;
     xen::aes_gcm_expand(key.data(), *schedule);

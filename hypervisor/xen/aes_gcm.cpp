@@ -124,8 +124,10 @@ class Ghash {
         if (size != 0) add(load_part(bytes, size));
     }
     [[nodiscard]] Block finish(std::uint64_t aad_size, std::uint64_t size) {
+        const std::uint64_t aad_bits = aad_size * 8;
+        const std::uint64_t bits = size * 8;
         const Block lengths =
-            _mm_set_epi64x(static_cast<long long>(aad_size * 8), static_cast<long long>(size * 8));
+            _mm_set_epi64x(static_cast<std::int64_t>(aad_bits), static_cast<std::int64_t>(bits));
         state_ = multiply(_mm_xor_si128(state_, lengths), powers_[0]);
         return reversed(state_);
     }
