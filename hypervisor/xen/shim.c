@@ -110,13 +110,24 @@ uint64_t sgm_xen_now_ns(void) {
     return NOW();
 }
 
-/* As Xen does around calls of the firmware (arch/x86/efi/runtime.h's callers in common/efi). */
+/*
+ * As Xen does around calls of the firmware (common/efi/runtime.c), and more: where Xen restores
+ * registers lazily (AMD), CR0.TS makes a PV guest trap when it uses them, but an HVM or PVH guest
+ * runs with a CR0 of its own. What was in the registers has to be there again at once.
+ */
+static bool vector_registers_live;
+
 void sgm_xen_vector_begin(void) {
+    vector_registers_live = current->fpu_dirtied;
     save_fpu_enable();
 }
 
 void sgm_xen_vector_end(void) {
-    vcpu_restore_fpu_nonlazy(current, true);
+    struct vcpu* v = current;
+
+    vcpu_restore_fpu_nonlazy(v, true);
+    if (vector_registers_live && is_hvm_vcpu(v) && !v->arch.fully_eager_fpu)
+        vcpu_restore_fpu_lazy(v);
 }
 
 /* --- Domains --- */
