@@ -111,9 +111,11 @@ uint64_t sgm_xen_now_ns(void) {
 }
 
 /*
- * As Xen does around calls of the firmware (common/efi/runtime.c), and more: where Xen restores
- * registers lazily (AMD), CR0.TS makes a PV guest trap when it uses them, but an HVM or PVH guest
- * runs with a CR0 of its own. What was in the registers has to be there again at once.
+ * As Xen does around calls of the firmware (common/efi/runtime.c), and more. Where Xen restores
+ * registers lazily (AMD), it leaves that to a trap, which CR0.TS brings about. But an HVM or PVH
+ * guest runs with a CR0 of its own, and a PV kernel's XSAVE was seen to take what was left in them
+ * (under QEMU 7.2, which seems not to trap there): so they are restored here.
+ * A PV guest's own TS is set again; an HVM guest that did not use the registers still traps.
  */
 static bool vector_registers_live;
 
@@ -122,12 +124,23 @@ void sgm_xen_vector_begin(void) {
     save_fpu_enable();
 }
 
+/* What is left of keys in them goes. */
+static void clear_vector_registers(void) {
+    asm volatile(
+        "pxor %xmm0, %xmm0; pxor %xmm1, %xmm1; pxor %xmm2, %xmm2; pxor %xmm3, %xmm3;"
+        "pxor %xmm4, %xmm4; pxor %xmm5, %xmm5; pxor %xmm6, %xmm6; pxor %xmm7, %xmm7;"
+        "pxor %xmm8, %xmm8; pxor %xmm9, %xmm9; pxor %xmm10, %xmm10; pxor %xmm11, %xmm11;"
+        "pxor %xmm12, %xmm12; pxor %xmm13, %xmm13; pxor %xmm14, %xmm14; pxor %xmm15, %xmm15");
+}
+
 void sgm_xen_vector_end(void) {
     struct vcpu* v = current;
 
+    clear_vector_registers();
     vcpu_restore_fpu_nonlazy(v, true);
-    if (vector_registers_live && is_hvm_vcpu(v) && !v->arch.fully_eager_fpu)
-        vcpu_restore_fpu_lazy(v);
+    if (is_idle_vcpu(v) || v->arch.fully_eager_fpu) return;
+    if (is_pv_vcpu(v) || vector_registers_live) vcpu_restore_fpu_lazy(v);
+    if (is_pv_vcpu(v) && (v->arch.pv.ctrlreg[0] & X86_CR0_TS)) stts();
 }
 
 /* --- Domains --- */
