@@ -30,8 +30,9 @@ std::size_t Memory::in_ram(std::uint64_t physical, std::size_t size) {
 }
 
 const std::uint8_t* Memory::direct_page(std::uint64_t physical) {
+    // Below range.start the difference wraps, and is larger than any size.
     const auto holds = [physical](const DirectRange& direct) {
-        return physical >= direct.range.start && physical - direct.range.start < direct.range.size;
+        return physical - direct.range.start < direct.range.size;
     };
     if (!holds(last_direct_)) {
         const auto found = std::ranges::find_if(direct_ranges_, holds);
@@ -42,6 +43,24 @@ const std::uint8_t* Memory::direct_page(std::uint64_t physical) {
     const std::uint64_t bit = last_direct_.first_page + place;
     if ((last_direct_.populated[bit / 64] >> (bit % 64) & 1) == 0) return nullptr;
     return last_direct_.memory + place * kPageSize;
+}
+
+const std::uint8_t* Memory::view_new_page(std::uint64_t address) {
+    const auto physical = translator_.translate(*this, views_.space(), address);
+    const std::uint8_t* const page = physical ? direct_page(*physical) : nullptr;
+    if (page == nullptr) return nullptr;
+    views_.remember(address, page);
+    return page + address % kPageSize;
+}
+
+bool Memory::read_new_page(std::uint64_t address, MutableBytes out) {
+    const std::uint8_t* const from = view_new_page(address);
+    if (from == nullptr || out.size() > kPageSize - address % kPageSize) {
+        return read_virtual(views_.space(), address, out).complete();
+    }
+    budget_.spend_access();
+    copy_live(from, out);
+    return true;
 }
 
 std::size_t Memory::read_piece(std::uint64_t physical, MutableBytes out) {
@@ -82,10 +101,6 @@ ReadOutcome Memory::read_virtual(const AddressSpace& space, std::uint64_t addres
         if (!physical) return {done, physical.error()};
         const std::size_t wanted = up_to_page_end(address + done, out.size() - done);
         const std::size_t got = read_piece(*physical, out.subspan(done, wanted));
-        // After the read: it may have learned that the page is populated.
-        if (const std::uint8_t* const page = direct_page(*physical)) {
-            views_.remember(space, address + done, page);
-        }
         done += got;
         if (got < wanted) {
             return {done, {address + done, wire::FaultKind::outside_ram, 0}};

@@ -31,19 +31,20 @@ class Views final {
         for (View& view : views_)
             view.number = kNone;
     }
+    // What follows is about this address space.
+    void enter(const AddressSpace& space) {
+        if (!(space == space_)) forget();
+        space_ = space;
+    }
+    [[nodiscard]] const AddressSpace& space() const { return space_; }
 
     // The byte at `address`, good up to its page's end; nullptr when its page is not known.
-    [[nodiscard]] const std::uint8_t* find(const AddressSpace& space, std::uint64_t address) const {
+    [[nodiscard]] const std::uint8_t* find(std::uint64_t address) const {
         const std::uint64_t number = address / kPageSize;
         const View& view = views_[number % kSlots];
-        if (view.number != number || !(space == space_)) return nullptr;
-        return view.page + address % kPageSize;
+        return view.number == number ? view.page + address % kPageSize : nullptr;
     }
-    void remember(const AddressSpace& space, std::uint64_t address, const std::uint8_t* page) {
-        if (!(space == space_)) {
-            forget();
-            space_ = space;
-        }
+    void remember(std::uint64_t address, const std::uint8_t* page) {
         const std::uint64_t number = address / kPageSize;
         views_[number % kSlots] = {number, page};
     }
@@ -74,16 +75,24 @@ class Memory final : public PhysicalWords {
     [[nodiscard]] ReadOutcome read_virtual(const AddressSpace& space, std::uint64_t address,
                                            MutableBytes out);
 
+    // In which address space read_field() reads from now on.
+    void enter(const AddressSpace& space) { views_.enter(space); }
     // As read_virtual(), for who does not ask why it failed: whether all of `out` was read.
-    [[nodiscard]] bool read_field(const AddressSpace& space, std::uint64_t address,
-                                  MutableBytes out) {
-        const std::uint8_t* const from = views_.find(space, address);
+    [[nodiscard]] bool read_field(std::uint64_t address, MutableBytes out) {
+        const std::uint8_t* const from = views_.find(address);
         if (from == nullptr || out.size() > kPageSize - address % kPageSize) {
-            return read_virtual(space, address, out).complete();
+            return read_new_page(address, out);
         }
         budget_.spend_access();
         copy_live(from, out);
         return true;
+    }
+
+    // Tells the processor that read_field() will read there soon.
+    void prefetch_field(std::uint64_t address) {
+        const std::uint8_t* from = views_.find(address);
+        if (from == nullptr) from = view_new_page(address);
+        if (from != nullptr) __builtin_prefetch(from);
     }
 
     [[nodiscard]] std::optional<std::uint64_t> word(std::uint64_t physical) override;
@@ -98,6 +107,10 @@ class Memory final : public PhysicalWords {
     [[nodiscard]] std::size_t read_piece(std::uint64_t physical, MutableBytes out);
     // The page that `physical` lies in, in our own memory; nullptr when it must be read().
     [[nodiscard]] const std::uint8_t* direct_page(std::uint64_t physical);
+    // What views_ does not know; from now on it does, if that can be. nullptr: it cannot.
+    [[nodiscard]] const std::uint8_t* view_new_page(std::uint64_t address);
+    // read_field() of such a page.
+    [[nodiscard]] bool read_new_page(std::uint64_t address, MutableBytes out);
     // Copies memory that the guest may just be writing: an aligned word is never seen half.
     static void copy_live(const std::uint8_t* from, MutableBytes out);
 

@@ -6,7 +6,6 @@
 #include "hypervisor/core/budget.hpp"
 #include "hypervisor/core/memory.hpp"
 #include "hypervisor/core/op_result.hpp"
-#include "hypervisor/core/walk.hpp"
 
 namespace sgm::hypervisor {
 namespace {
@@ -95,15 +94,16 @@ OpResult read(Memory& memory, Bytes arguments, MutableBytes room) {
     return {outcome.complete() ? OpStatus::ok : OpStatus::fault, result.size() + outcome.size};
 }
 
-OpResult read_memory(Memory& memory, const Call& call, SearchWindow& window, MutableBytes room) {
+OpResult read_memory(Memory& memory, const Call& call, Scratch& scratch, MutableBytes room) {
     if (memory.domain().readability() != wire::Readability::readable) {
         return {OpStatus::unreadable};
     }
     const OpResult result = [&] {
         switch (static_cast<wire::Op>(call.header.op)) {
             case wire::Op::read: return read(memory, call.arguments, room);
-            case wire::Op::search: return search(memory, call.arguments, window, room);
-            default: return walk(memory, call.arguments, room);
+            case wire::Op::search:
+                return search(memory, call.arguments, scratch.search_window, room);
+            default: return walk(memory, call.arguments, scratch.walk_fields, room);
         }
     }();
     // What was read in place while the memory went away is nothing that the guest had.
@@ -113,8 +113,7 @@ OpResult read_memory(Memory& memory, const Call& call, SearchWindow& window, Mut
     return result;
 }
 
-OpResult run(Port& port, Memory& memory, const Call& call, SearchWindow& window,
-             MutableBytes room) {
+OpResult run(Port& port, Memory& memory, const Call& call, Scratch& scratch, MutableBytes room) {
     if (call.header.reserved != 0) return {OpStatus::malformed};
     if (memory.budget().exhausted()) return {OpStatus::deferred};
     switch (static_cast<wire::Op>(call.header.op)) {
@@ -122,7 +121,7 @@ OpResult run(Port& port, Memory& memory, const Call& call, SearchWindow& window,
         case wire::Op::registers: return registers(memory, call.arguments, room);
         case wire::Op::read:
         case wire::Op::search:
-        case wire::Op::walk: return read_memory(memory, call, window, room);
+        case wire::Op::walk: return read_memory(memory, call, scratch, room);
     }
     return {OpStatus::unsupported};
 }
@@ -194,7 +193,7 @@ std::optional<std::size_t> Operations::execute(Domain& domain, Bytes batch, Muta
         if (!call) return std::nullopt;  // never: check_frame has seen it
         const MutableBytes header = results.reserve(sizeof(wire::OpAnswer));
         const OpResult result =
-            run(port_, memory, *call, search_window_,
+            run(port_, memory, *call, scratch_,
                 answer.subspan(sizeof(wire::BatchAnswer) + results.size(), room));
         Writer{header}.put(wire::OpAnswer{.op = call->header.op,
                                           .status = static_cast<std::uint16_t>(result.status),

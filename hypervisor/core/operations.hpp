@@ -12,9 +12,16 @@
 #include "hypervisor/core/page_table.hpp"
 #include "hypervisor/core/port.hpp"
 #include "hypervisor/core/search.hpp"
+#include "hypervisor/core/walk.hpp"
 #include "wire/sgm_op.hpp"
 
 namespace sgm::hypervisor {
+
+// What one operation needs while it runs.
+struct Scratch {
+    SearchWindow search_window;
+    WalkFields walk_fields;
+};
 
 class Operations final {
   public:
@@ -35,7 +42,7 @@ class Operations final {
     // Working memory, here so that no stack has to hold it.
     Translator translator_;
     Views views_;
-    SearchWindow search_window_;
+    Scratch scratch_;
 };
 
 }  // namespace sgm::hypervisor

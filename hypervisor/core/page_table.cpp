@@ -12,7 +12,6 @@ constexpr std::uint64_t kPresent = 1ull << 0;
 constexpr std::uint64_t kPageSizeBit = 1ull << 7;  // PS at levels 2 and 3; PAT at level 1
 constexpr std::uint64_t kAddressMask = 0x000f'ffff'ffff'f000;
 
-constexpr std::uint64_t kRegionSize = 2ull << 20;
 constexpr std::uint32_t kPageLevel = 1;
 constexpr std::uint32_t kDirectoryLevel = 2;
 constexpr std::uint32_t kGigabyteLevel = 3;
@@ -101,7 +100,7 @@ std::expected<std::uint64_t, Fault> Translator::find_page(PhysicalWords& words,
     if (!is_canonical(address, levels)) return fault(address, FaultKind::not_canonical, levels);
 
     const std::uint64_t number = address / kRegionSize;
-    Region& region = regions_[(number ^ (number / kSlots)) % kSlots];
+    Region& region = region_of(address);
     if (region.number != number || region.space != space) {
         const auto found = find_region(words, space, address);
         if (!found) return std::unexpected{found.error()};
@@ -119,9 +118,9 @@ std::expected<std::uint64_t, Fault> Translator::find_page(PhysicalWords& words,
     return entry & kAddressMask;
 }
 
-std::expected<std::uint64_t, Fault> Translator::translate(PhysicalWords& words,
-                                                          const AddressSpace& space,
-                                                          std::uint64_t address) {
+std::expected<std::uint64_t, Fault> Translator::translate_by_tables(PhysicalWords& words,
+                                                                    const AddressSpace& space,
+                                                                    std::uint64_t address) {
     const std::uint64_t number = address / kPageSize;
     if (last_.number != number || last_.space != space) {
         const auto page = find_page(words, space, address);

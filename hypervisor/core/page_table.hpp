@@ -56,7 +56,14 @@ class Translator final {
     // The guest-physical address that `address` means.
     [[nodiscard]] std::expected<std::uint64_t, wire::Fault> translate(PhysicalWords& words,
                                                                       const AddressSpace& space,
-                                                                      std::uint64_t address);
+                                                                      std::uint64_t address) {
+        // A region that is known is canonical.
+        const Region& region = region_of(address);
+        if (region.is_page && region.number == address / kRegionSize && region.space == space) {
+            return region.physical + address % kRegionSize;
+        }
+        return translate_by_tables(words, space, address);
+    }
 
   private:
     // What the tables say about 2 MiB of addresses: a large page, or the page table of 4 KiB pages.
@@ -73,7 +80,14 @@ class Translator final {
         std::uint64_t physical;  // of the 4 KiB, also within a large page
     };
     static constexpr std::size_t kSlots = 64;
+    static constexpr std::uint64_t kRegionSize = 2ull << 20;
 
+    [[nodiscard]] Region& region_of(std::uint64_t address) {
+        const std::uint64_t number = address / kRegionSize;
+        return regions_[(number ^ (number / kSlots)) % kSlots];
+    }
+    [[nodiscard]] std::expected<std::uint64_t, wire::Fault> translate_by_tables(
+        PhysicalWords& words, const AddressSpace& space, std::uint64_t address);
     [[nodiscard]] std::expected<Region, wire::Fault> find_region(PhysicalWords& words,
                                                                  const AddressSpace& space,
                                                                  std::uint64_t address) const;
