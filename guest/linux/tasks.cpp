@@ -32,18 +32,19 @@ wire::FieldPath field_behind(std::uint32_t size, std::uint32_t pointer, std::uin
             .reserved = 0};
 }
 
-// The fields of a row, in the order of the paths below.
-struct TaskFields {
-    std::int32_t pid;
-    std::int32_t tgid;
-    std::int32_t ppid;
-    std::uint32_t uid;
-    std::array<char, kCommSize> comm;
-    std::uint32_t state;
-    std::uint32_t exit_state;
-    std::array<std::uint8_t, 8> start_time;  // not aligned here
+// A row of the walk: the fields in the order of the paths below.
+struct TaskRow {
+    wire::WalkRow head;                 // 0
+    std::int32_t pid;                   // 16
+    std::int32_t tgid;                  // 20
+    std::int32_t ppid;                  // 24
+    std::uint32_t uid;                  // 28
+    std::array<std::uint64_t, 2> comm;  // 32  kCommSize characters
+    std::uint32_t state;                // 48
+    std::uint32_t exit_state;           // 52
+    std::uint64_t start_time;           // 56
 };
-static_assert(sizeof(TaskFields) == 48);
+static_assert(sizeof(TaskRow) == 64 && sizeof(TaskRow::comm) == kCommSize);
 
 std::array<wire::FieldPath, 8> paths(const Layout& layout) {
     const TaskLayout& task = layout.task;
@@ -57,30 +58,36 @@ std::array<wire::FieldPath, 8> paths(const Layout& layout) {
             field(8, task.start_time)};
 }
 
+// The bytes of a word, first to last, up to its first zero byte; zeros from there on.
+std::uint64_t before_zero(std::uint64_t word) {
+    constexpr std::uint64_t kOnes = 0x0101'0101'0101'0101;
+    // The lowest bit that is set lies in the first zero byte.
+    const std::uint64_t zeros = (word - kOnes) & ~word & (kOnes << 7);
+    return zeros == 0 ? word : word & (((zeros & (~zeros + 1)) >> 7) - 1);
+}
+
 // nullopt: the row cannot be a task that the kernel keeps in its list.
 std::optional<wire::ProcessRow> parse_row(Bytes bytes) {
-    Reader reader{bytes};
-    const auto head = reader.take<wire::WalkRow>();
-    const auto fields = reader.take<TaskFields>();
-    if (!head || !fields || head->bad_fields != 0) return std::nullopt;
-    if (head->node >> 63 == 0) return std::nullopt;  // not a kernel address
-    if (fields->pid < 0 || fields->pid > kMaxPid || fields->tgid != fields->pid ||
-        fields->ppid < 0 || fields->ppid > kMaxPid || fields->comm.back() != 0)
+    const auto task = Reader{bytes}.take<TaskRow>();
+    if (!task || task->head.bad_fields != 0) return std::nullopt;
+    if (task->head.node >> 63 == 0) return std::nullopt;  // not a kernel address
+    if (task->pid < 0 || task->pid > kMaxPid || task->tgid != task->pid || task->ppid < 0 ||
+        task->ppid > kMaxPid || task->comm[1] >> 56 != 0)
         return std::nullopt;
-    wire::ProcessRow row{.task = head->node,
-                         .start_time_ns = std::bit_cast<std::uint64_t>(fields->start_time),
-                         .pid = fields->pid,
-                         .tgid = fields->tgid,
-                         .ppid = fields->ppid,
-                         .uid = fields->uid,
-                         // Disjoint bits; /proc shows their sum (kernel fs/proc/array.c).
-                         .state = fields->state | fields->exit_state,
-                         .reserved = 0,
-                         .comm = {}};
     // The kernel leaves what an older, longer name had behind the terminating zero.
-    const auto end = std::ranges::find(fields->comm, '\0');
-    std::copy(fields->comm.begin(), end, row.comm.begin());
-    return row;
+    const std::uint64_t begin = before_zero(task->comm[0]);
+    const std::uint64_t rest = begin >> 56 == 0 ? 0 : before_zero(task->comm[1]);
+    return wire::ProcessRow{
+        .task = task->head.node,
+        .start_time_ns = task->start_time,
+        .pid = task->pid,
+        .tgid = task->tgid,
+        .ppid = task->ppid,
+        .uid = task->uid,
+        // Disjoint bits; /proc shows their sum (kernel fs/proc/array.c).
+        .state = task->state | task->exit_state,
+        .reserved = 0,
+        .comm = std::bit_cast<std::array<char, kCommSize>>(std::array{begin, rest})};
 }
 
 bool all_pids_differ(const std::vector<wire::ProcessRow>& rows) {
