@@ -77,6 +77,9 @@ class ListWalk final {
 
     [[nodiscard]] bool is_end(std::uint64_t link, std::uint32_t nodes_before) const;
     [[nodiscard]] std::optional<std::uint64_t> next_of(std::uint64_t link);
+    // Whether no row comes at `result.next`; `result` says then how the walk ended.
+    [[nodiscard]] bool ends(Bytes rows, std::uint32_t max_rows, const Tortoise& tortoise,
+                            WalkResult& result) const;
     // To the next link, `next` when it was read; false: `result` has the fault that ends the walk.
     [[nodiscard]] bool step(WalkResult& result, std::optional<std::uint64_t> next);
     void prefetch(std::uint64_t link);
@@ -214,30 +217,33 @@ WalkResult ListWalk::run(MutableBytes rows) {
     memory_.enter(space_);
 
     Tortoise tortoise;
-    while (true) {
+    while (!ends(rows, max_rows, tortoise, result)) {
         const std::uint32_t row = result.node_count;
-        if (is_end(result.next, row)) {
-            result.stop = WalkStop::end;
-            return result;
-        }
-        std::optional<std::uint32_t> seen = tortoise.meets(result.next, row);
-        if (!seen && (row == max_rows || memory_.budget().exhausted())) {
-            seen = last_row_of(rows, result);
-            if (!seen) return result;
-        }
-        if (seen) {
-            result.stop = WalkStop::cycle;
-            cut_repetition(rows, *seen, row, result);
-            return result;
-        }
         // First, so that the next node is under way while this one's fields are read.
         const auto next = next_of(result.next);
         if (next && row >= kPrefetchFrom) prefetch(*next);
         write_row(result.next, rows.subspan(row * row_size_, row_size_));
         tortoise.follow(result.next, row);
         ++result.node_count;
-        if (!step(result, next)) return result;
+        if (!step(result, next)) break;
     }
+    return result;
+}
+
+bool ListWalk::ends(Bytes rows, std::uint32_t max_rows, const Tortoise& tortoise,
+                    WalkResult& result) const {
+    const std::uint32_t row = result.node_count;
+    if (is_end(result.next, row)) {
+        result.stop = WalkStop::end;
+        return true;
+    }
+    std::optional<std::uint32_t> seen = tortoise.meets(result.next, row);
+    if (!seen && row < max_rows && !memory_.budget().exhausted()) return false;
+    if (!seen) seen = last_row_of(rows, result);
+    if (!seen) return true;  // the bound, as `result` began
+    result.stop = WalkStop::cycle;
+    cut_repetition(rows, *seen, row, result);
+    return true;
 }
 
 std::optional<std::uint64_t> ListWalk::next_of(std::uint64_t link) {
