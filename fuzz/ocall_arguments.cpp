@@ -3,6 +3,7 @@
 // frame over any buffer gets a known result, and nothing is written beyond the size that it says.
 #include "config/temporary_directory.hpp"
 #include "fuzz/target.hpp"
+#include "host/hypervisor_link.hpp"
 #include "host/ocalls.hpp"
 
 namespace sgm::fuzz {

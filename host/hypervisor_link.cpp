@@ -2,15 +2,14 @@
 #include "host/hypervisor_link.hpp"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/futex.h>
 #include <poll.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstring>
 
 namespace sgm::host {
@@ -55,28 +54,14 @@ std::expected<std::unique_ptr<HypervisorLink>, std::string> HypervisorLink::crea
     if (socket_path.size() >= sizeof(sockaddr_un::sun_path)) {
         return std::unexpected("the hypervisor socket's path is too long: " + socket_path);
     }
-    config::Descriptor ring{::memfd_create("sgm-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
-    if (!ring) return std::unexpected(system_error("cannot make the shared ring"));
-    if (::ftruncate(ring.get(), wire::kRingSize) != 0 ||
-        ::fcntl(ring.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
-        return std::unexpected(system_error("cannot size the shared ring"));
-    }
-    void* memory =
-        ::mmap(nullptr, wire::kRingSize, PROT_READ | PROT_WRITE, MAP_SHARED, ring.get(), 0);
-    if (memory == MAP_FAILED) {
-        return std::unexpected(system_error("cannot map the shared ring"));
-    }
-    return std::unique_ptr<HypervisorLink>(new HypervisorLink(
-        std::move(socket_path), std::move(ring), static_cast<wire::RingHeader*>(memory)));
+    auto ring = Ring::create();
+    if (!ring) return std::unexpected(ring.error());
+    return std::unique_ptr<HypervisorLink>(
+        new HypervisorLink(std::move(socket_path), std::move(*ring)));
 }
 
-HypervisorLink::HypervisorLink(std::string socket_path, config::Descriptor memory,
-                               wire::RingHeader* ring)
-    : socket_path_{std::move(socket_path)}, memory_{std::move(memory)}, ring_{ring} {}
-
-HypervisorLink::~HypervisorLink() {
-    ::munmap(ring_, wire::kRingSize);
-}
+HypervisorLink::HypervisorLink(std::string socket_path, Ring ring)
+    : Hypervisor{std::move(ring)}, socket_path_{std::move(socket_path)} {}
 
 bool HypervisorLink::connect() {
     config::Descriptor socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
@@ -87,7 +72,7 @@ bool HypervisorLink::connect() {
     if (!socket || ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address),
                              sizeof(address)) != 0) {
         last_error_ = system_error("cannot reach the hypervisor at " + socket_path_);
-    } else if (!send_ring(socket.get(), memory_.get()) ||
+    } else if (!send_ring(socket.get(), ring_descriptor()) ||
                ::recv(socket.get(), &reply, sizeof(reply), MSG_WAITALL) !=
                    static_cast<ssize_t>(sizeof(reply)) ||
                reply.magic != wire::kOpMagic || reply.status != 0) {
@@ -118,8 +103,8 @@ wire::OcallResult HypervisorLink::wake_and_wait(const std::atomic<bool>& stop) {
     if (!socket_ && !connect()) return wire::OcallResult::unreachable;
 
     const auto deadline = std::chrono::steady_clock::now() + kReplyTimeout;
-    futex(&ring_->state, FUTEX_WAKE, 1, nullptr);
-    while (state().load(std::memory_order_acquire) == call) {
+    futex(&ring_.header().state, FUTEX_WAKE, 1, nullptr);
+    while (ring_.state().load(std::memory_order_acquire) == call) {
         if (stop) return wire::OcallResult::stop;
         if (hung_up()) {
             disconnect();
@@ -132,30 +117,9 @@ wire::OcallResult HypervisorLink::wake_and_wait(const std::atomic<bool>& stop) {
             last_error_ = "the hypervisor did not answer in time";
             return wire::OcallResult::unreachable;
         }
-        futex(&ring_->state, FUTEX_WAIT, call, &kLookInterval);
+        futex(&ring_.header().state, FUTEX_WAIT, call, &kLookInterval);
     }
     return wire::OcallResult::ok;
-}
-
-std::expected<std::vector<std::uint8_t>, wire::OcallResult> HypervisorLink::call(
-    Bytes frame, const std::atomic<bool>& stop) {
-    auto* const bytes = reinterpret_cast<std::uint8_t*>(ring_);
-    if (frame.size() > wire::kRingMaxCall) return std::unexpected(wire::OcallResult::unreachable);
-    std::memcpy(bytes + wire::kRingCallOffset, frame.data(), frame.size());
-    ring_->call_size = static_cast<std::uint32_t>(frame.size());
-    state().store(static_cast<std::uint32_t>(wire::RingState::call), std::memory_order_release);
-    const auto result = wake_and_wait(stop);
-    const bool replied = result == wire::OcallResult::ok &&
-                         state().load(std::memory_order_acquire) ==
-                             static_cast<std::uint32_t>(wire::RingState::reply) &&
-                         ring_->reply_size <= wire::kRingMaxReply;
-    state().store(static_cast<std::uint32_t>(wire::RingState::idle), std::memory_order_release);
-    if (!replied) {
-        return std::unexpected(result == wire::OcallResult::ok ? wire::OcallResult::ring_changed
-                                                               : result);
-    }
-    const auto* const reply = bytes + wire::kRingReplyOffset;
-    return std::vector<std::uint8_t>{reply, reply + ring_->reply_size};
 }
 
 }  // namespace sgm::host

@@ -22,6 +22,7 @@
 #include "host/ocalls.hpp"
 #include "host/revocation_courier.hpp"
 #include "host/settings.hpp"
+#include "host/xen_link.hpp"
 #include "sgx/loader/loader.hpp"
 #include "sgx/loader/soft/quoting.hpp"
 
@@ -46,7 +47,7 @@ constexpr std::size_t kBuffer = 4096;
 static_assert(kStartInfo + sizeof(wire::StartInfo) <= kOcallFrame);
 static_assert(kOcallFrame + sizeof(wire::OcallFrame) <= kBuffer);
 
-Result<Shared> share(sgx::Enclave& enclave, const HypervisorLink& hypervisor) {
+Result<Shared> share(sgx::Enclave& enclave, const Hypervisor& hypervisor) {
     auto ring = enclave.share(hypervisor.ring_descriptor(), wire::kRingSize);
     if (!ring) return std::unexpected(Error{ring.error()});
     auto area = enclave.allocate(kBuffer + wire::kMinOcallBuffer);
@@ -150,7 +151,7 @@ struct Surroundings {
     const cli::StopSignal& signal;
     const Settings& settings;
     sgx::Platform platform;
-    HypervisorLink& hypervisor;
+    Hypervisor& hypervisor;
     AuthorityClient& authority;
     OwnerRelay& owner;
     const Quotes& quotes;
@@ -185,7 +186,13 @@ Result<Life> live(const Surroundings& around) {
     return Life{.end = end, .did_something = ocalls.served_any()};
 }
 
-Result<void> serve(const std::filesystem::path& config, const std::string& sgx) {
+std::expected<std::unique_ptr<Hypervisor>, std::string> reach(const Settings& settings) {
+    if (settings.hypervisor == HypervisorKind::xen) return XenLink::create(linux_privcmd());
+    return HypervisorLink::create(settings.hypervisor_socket);
+}
+
+Result<void> serve(const std::filesystem::path& config, const std::string& sgx,
+                   const std::string& kind) {
     const cli::StopSignal signal;
     cli::start_log();
     auto settings = load_settings(config);
@@ -195,18 +202,23 @@ Result<void> serve(const std::filesystem::path& config, const std::string& sgx) 
         if (!platform) return std::unexpected(Error{"--sgx: " + platform.error()});
         settings->platform = *platform;
     }
+    if (!kind.empty()) {
+        const auto parsed = parse_hypervisor(kind);
+        if (!parsed) return std::unexpected(Error{"--hypervisor: " + parsed.error()});
+        settings->hypervisor = *parsed;
+    }
     const auto choice =
         sgx::choose_platform(settings->platform, settings->allow_software_sgx, sgx::check_device());
     if (!choice) return std::unexpected(Error{choice.error()});
     spdlog::info("{}", choice->reason);
 
-    const auto hypervisor = HypervisorLink::create(settings->hypervisor_socket);
+    const auto hypervisor = reach(*settings);
     if (!hypervisor) return std::unexpected(Error{hypervisor.error()});
     const auto quotes = Quotes::create(choice->platform, *settings);
     if (!quotes) return std::unexpected(quotes.error());
     AuthorityClient authority{settings->authority_url};
     OwnerRelay owner{settings->remote_url, config::uuid_text(settings->domain)};
-    const RevocationCourier courier{authority, settings->hypervisor_socket,
+    const RevocationCourier courier{authority, [&settings] { return reach(*settings); },
                                     [](std::string_view line) { spdlog::info("{}", line); }};
     const Surroundings around{.signal = signal,
                               .settings = *settings,
@@ -227,6 +239,47 @@ Result<void> doctor(bool json) {
     fmt::print("{}", render(diagnosis, json ? cli::Format::json : cli::Format::text));
     if (diagnosis.platform) return {};
     return std::unexpected(Error{diagnosis.reason});
+}
+
+Result<void> xen_protect(std::uint32_t domid) {
+    auto ops = XenOps::open(linux_privcmd());
+    if (!ops) return std::unexpected(Error{ops.error()});
+    const auto done = ops->protect(domid);
+    if (!done) return std::unexpected(Error{done.error()});
+    fmt::print("domain {} is protected until it is destroyed\n", domid);
+    if (done->foreign_mappings == 0) return {};
+    return std::unexpected(
+        Error{fmt::format("{} pages of it were mapped before, without its grant, and stay so until "
+                          "whoever mapped them lets go; ask again then",
+                          done->foreign_mappings)});
+}
+
+Result<void> xen_state(std::uint32_t domid, bool json) {
+    auto ops = XenOps::open(linux_privcmd());
+    if (!ops) return std::unexpected(Error{ops.error()});
+    const auto state = ops->state(domid);
+    if (!state) return std::unexpected(Error{state.error()});
+    const bool on = state->feature == SGM_XEN_ON;
+    const std::string why = on ? "" : explain_xen_feature(state->feature);
+    if (json) {
+        fmt::print(
+            "{{\"on\":{},\"why_off\":\"{}\",\"test_build\":{},\"open_sessions\":{},\"calls\":{},"
+            "\"refusals\":{},\"protected\":{},\"foreign_mappings\":{}}}\n",
+            on, why, state->is_test_build != 0, state->open_sessions, state->calls, state->refusals,
+            state->is_protected != 0, state->foreign_mappings);
+        return {};
+    }
+    fmt::print("sgm_op          {}{}\n", on ? "on" : "off: " + why,
+               state->is_test_build != 0 ? ", TEST BUILD: not for users" : "");
+    fmt::print("sessions        {} open\ncalls           {} since boot\n", state->open_sessions,
+               state->calls);
+    fmt::print("refused to dom0 {} since boot\n", state->refusals);
+    if (domid == SGM_XEN_NO_DOMAIN) return {};
+    fmt::print("domain {:<8} {}\n", domid,
+               state->is_protected == 0
+                   ? "not protected: dom0 can read it"
+                   : fmt::format("protected, {} foreign mappings", state->foreign_mappings));
+    return {};
 }
 
 Result<void> init(const std::filesystem::path& directory, const InitialSettings& initial) {
@@ -256,6 +309,7 @@ int main(int argc, char** argv) {
     std::string directory;
     InitialSettings initial{.domain = {},
                             .enclave = "ids.elf",
+                            .hypervisor = "qemu",
                             .hypervisor_socket = "/run/sgmonitor/hypervisor.sock",
                             .authority_url = "http://127.0.0.1:7400",
                             .remote_url = "http://127.0.0.1:7401"};
@@ -265,6 +319,8 @@ int main(int argc, char** argv) {
     init_command.add_option("--dir", directory, "Directory to write to")->required();
     init_command.add_option("--domain", initial.domain, "UUID of the VM to watch")->required();
     init_command.add_option("--enclave", initial.enclave, "Signed enclave image")
+        ->capture_default_str();
+    init_command.add_option("--hypervisor", initial.hypervisor, "qemu or xen")
         ->capture_default_str();
     init_command
         .add_option("--hypervisor-socket", initial.hypervisor_socket,
@@ -279,12 +335,26 @@ int main(int argc, char** argv) {
 
     std::string config;
     std::string sgx;
-    auto& run_command =
-        program.command("run", "Run the IDS until SIGTERM", [&] { return serve(config, sgx); });
+    std::string hypervisor;
+    auto& run_command = program.command("run", "Run the IDS until SIGTERM",
+                                        [&] { return serve(config, sgx, hypervisor); });
     run_command.add_option("--config", config, "host.toml")->required();
     run_command.add_option("--sgx", sgx, "auto, device or soft, instead of what host.toml says");
+    run_command.add_option("--hypervisor", hypervisor,
+                           "qemu or xen, instead of what host.toml says");
 
+    std::uint32_t domid = SGM_XEN_NO_DOMAIN;
+    program
+        .command("xen-protect", "On Xen: keep dom0 out of a domain until it is destroyed",
+                 [&] { return xen_protect(domid); })
+        .add_option("--domid", domid, "The domain's number (xl list)")
+        ->required();
     bool json = false;
+    auto& state_command = program.command("xen-state", "On Xen: what works, what is protected",
+                                          [&] { return xen_state(domid, json); });
+    state_command.add_option("--domid", domid, "A domain's number (xl list)");
+    state_command.add_flag("--json", json, "For programs");
+
     program
         .command("doctor", "Explain this machine: SGX, kernel, permissions",
                  [&] { return doctor(json); })

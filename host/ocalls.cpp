@@ -20,7 +20,7 @@ std::chrono::nanoseconds bounded(std::uint64_t wait_ns) {
 
 }  // namespace
 
-Ocalls::Ocalls(HypervisorLink& hypervisor, AuthorityClient& authority, OwnerRelay& owner,
+Ocalls::Ocalls(Hypervisor& hypervisor, AuthorityClient& authority, OwnerRelay& owner,
                const KeptBlob& kept, Quoter quoter, Logger logger, MutableBytes buffer)
     : hypervisor_{hypervisor},
       authority_{authority},

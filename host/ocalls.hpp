@@ -7,7 +7,7 @@
 #include <future>
 #include <optional>
 
-#include "host/hypervisor_link.hpp"
+#include "host/hypervisor.hpp"
 #include "host/kept_blob.hpp"
 #include "host/messages.hpp"
 #include "sgx/loader/loader.hpp"
@@ -22,7 +22,7 @@ using Logger = std::function<void(std::string_view line)>;
 class Ocalls final : public sgx::OcallHandler {
   public:
     // `buffer`: the message buffer of StartInfo, as this process sees it.
-    Ocalls(HypervisorLink& hypervisor, AuthorityClient& authority, OwnerRelay& owner,
+    Ocalls(Hypervisor& hypervisor, AuthorityClient& authority, OwnerRelay& owner,
            const KeptBlob& kept, Quoter quoter, Logger logger, MutableBytes buffer);
 
     void on_ocall(wire::OcallFrame& frame) override;
@@ -42,7 +42,7 @@ class Ocalls final : public sgx::OcallHandler {
     [[nodiscard]] wire::OcallResult keep(const Message& blob);
     [[nodiscard]] std::expected<Message, wire::OcallResult> recall();
 
-    HypervisorLink& hypervisor_;
+    Hypervisor& hypervisor_;
     AuthorityClient& authority_;
     OwnerRelay& owner_;
     const KeptBlob& kept_;

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "config/temporary_directory.hpp"
+#include "host/hypervisor_link.hpp"
 
 namespace sgm::host {
 namespace {
@@ -32,7 +33,7 @@ class OcallsTest : public testing::Test {
     }
 
     config::TemporaryDirectory directory_;
-    std::unique_ptr<HypervisorLink> hypervisor_ =
+    std::unique_ptr<Hypervisor> hypervisor_ =
         HypervisorLink::create((directory_ / "nobody.sock").string()).value();
     AuthorityClient authority_{"http://127.0.0.1:1"};  // nobody listens there
     OwnerRelay owner_{"http://127.0.0.1:1", "6f1c0b4e-1d2a-4c55-9a37-0c8d5e2b7f10"};

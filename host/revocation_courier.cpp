@@ -30,7 +30,7 @@ Message frame_of(const Message& list) {
 }  // namespace
 
 std::expected<std::optional<wire::RevocationReceipt>, std::string> carry_revocations(
-    const AuthorityClient& authority, HypervisorLink& hypervisor, const std::atomic<bool>& stop) {
+    const AuthorityClient& authority, Hypervisor& hypervisor, const std::atomic<bool>& stop) {
     const auto list = authority.revocations();
     if (!list) return std::nullopt;
     const auto reply = hypervisor.call(frame_of(*list), stop);
@@ -48,10 +48,10 @@ std::expected<std::optional<wire::RevocationReceipt>, std::string> carry_revocat
                            std::string{wire::text(status)});
 }
 
-RevocationCourier::RevocationCourier(const AuthorityClient& authority,
-                                     std::string hypervisor_socket, Logger logger)
+RevocationCourier::RevocationCourier(const AuthorityClient& authority, HypervisorMaker hypervisor,
+                                     Logger logger)
     : authority_{authority},
-      hypervisor_socket_{std::move(hypervisor_socket)},
+      hypervisor_{std::move(hypervisor)},
       logger_{std::move(logger)},
       thread_{[this] { run(); }} {}
 
@@ -74,7 +74,7 @@ void RevocationCourier::run() {
 
 // A connection for each time: nothing of it is held in between.
 void RevocationCourier::carry() {
-    const auto hypervisor = HypervisorLink::create(hypervisor_socket_);
+    const auto hypervisor = hypervisor_();
     const auto receipt = hypervisor ? carry_revocations(authority_, **hypervisor, stopping_)
                                     : std::unexpected(hypervisor.error());
     if (receipt && *receipt) {

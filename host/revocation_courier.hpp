@@ -12,7 +12,7 @@
 #include <string>
 #include <thread>
 
-#include "host/hypervisor_link.hpp"
+#include "host/hypervisor.hpp"
 #include "host/messages.hpp"
 #include "host/ocalls.hpp"
 #include "wire/sgm_op.hpp"
@@ -22,14 +22,13 @@ namespace sgm::host {
 // Once. nullopt: the authority has no list or is away, or the hypervisor has this list already.
 // The error is a sentence.
 [[nodiscard]] std::expected<std::optional<wire::RevocationReceipt>, std::string> carry_revocations(
-    const AuthorityClient& authority, HypervisorLink& hypervisor, const std::atomic<bool>& stop);
+    const AuthorityClient& authority, Hypervisor& hypervisor, const std::atomic<bool>& stop);
 
 // Carries it at once and then every ten seconds, also a list that has not changed: the hypervisor
 // may have been started anew. `authority` outlives this.
 class RevocationCourier final {
   public:
-    RevocationCourier(const AuthorityClient& authority, std::string hypervisor_socket,
-                      Logger logger);
+    RevocationCourier(const AuthorityClient& authority, HypervisorMaker hypervisor, Logger logger);
     ~RevocationCourier();
     RevocationCourier(const RevocationCourier&) = delete;
     RevocationCourier& operator=(const RevocationCourier&) = delete;
@@ -39,7 +38,7 @@ class RevocationCourier final {
     void carry();
 
     const AuthorityClient& authority_;
-    const std::string hypervisor_socket_;
+    const HypervisorMaker hypervisor_;
     const Logger logger_;
     std::string trouble_;  // last said, so that it does not flood the log
     std::atomic<bool> stopping_ = false;

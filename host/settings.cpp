@@ -23,6 +23,12 @@ std::string url(config::Table& table, std::string_view key) {
 
 }  // namespace
 
+std::expected<HypervisorKind, std::string> parse_hypervisor(std::string_view name) {
+    if (name == "qemu") return HypervisorKind::qemu;
+    if (name == "xen") return HypervisorKind::xen;
+    return std::unexpected("the hypervisor must be qemu or xen, not '" + std::string{name} + "'");
+}
+
 config::Result<Settings> load_settings(const std::filesystem::path& path) {
     auto file = config::TomlFile::open(path);
     if (!file) return std::unexpected(file.error());
@@ -39,7 +45,13 @@ config::Result<Settings> load_settings(const std::filesystem::path& path) {
     settings.sigstruct = root.path("sigstruct");
     settings.platform_directory = root.path("platform_directory", "platform");
     settings.state_directory = root.path("state_directory", "state");
-    settings.hypervisor_socket = root.path("hypervisor_socket").string();
+    if (const auto kind = parse_hypervisor(root.string("hypervisor", "qemu"))) {
+        settings.hypervisor = *kind;
+    } else {
+        root.refuse("hypervisor", kind.error());
+    }
+    settings.hypervisor_socket =
+        root.path("hypervisor_socket", "/run/sgmonitor/hypervisor.sock").string();
     settings.authority_url = url(root, "authority_url");
     settings.remote_url = url(root, "remote_url");
     settings.interval_ms = root.integer<std::uint32_t>("interval_ms", 100, 60'000, 1'000);
@@ -54,6 +66,9 @@ config::Result<std::filesystem::path> write_settings(const std::filesystem::path
             config::Error{"--domain must be a UUID such as 6f1c0b4e-1d2a-4c55-9a37-0c8d5e2b7f10"}};
     }
     std::filesystem::path path = directory / "host.toml";
+    if (const auto kind = parse_hypervisor(initial.hypervisor); !kind) {
+        return std::unexpected{config::Error{"--hypervisor: " + kind.error()}};
+    }
     const std::string text = fmt::format(
         R"(# sgmonitord: loads the signed enclave with the IDS and carries its messages. Nothing here is
 # secret, and nothing that the host writes here is believed by the enclave, the hypervisor, the
@@ -82,7 +97,9 @@ platform_directory = "platform"
 # owner hear of it; a VM that moves to another host begins without it.
 state_directory = "state"
 
-# Where the hypervisor process listens.
+# qemu: a hypervisor process beside QEMU, which listens at hypervisor_socket. xen: the hypercall of
+# a Xen with SGmonitor in it; sgmonitord then runs in dom0.
+hypervisor = {}
 hypervisor_socket = {}
 
 # Who approves enclaves, and who owns the VM.
@@ -97,8 +114,8 @@ interval_ms = 1000
         config::toml_string(initial.enclave),
         config::toml_string(
             std::filesystem::path{initial.enclave}.replace_extension(".sig").string()),
-        config::toml_string(initial.hypervisor_socket), config::toml_string(initial.authority_url),
-        config::toml_string(initial.remote_url));
+        config::toml_string(initial.hypervisor), config::toml_string(initial.hypervisor_socket),
+        config::toml_string(initial.authority_url), config::toml_string(initial.remote_url));
     if (const auto made = config::make_directory(directory); !made) {
         return std::unexpected(made.error());
     }

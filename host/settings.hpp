@@ -3,14 +3,24 @@
 #pragma once
 
 #include <cstdint>
+#include <expected>
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 #include "config/error.hpp"
 #include "sgx/loader/loader.hpp"
 #include "wire/ids.hpp"
 
 namespace sgm::host {
+
+// How the hypervisor is reached.
+enum class HypervisorKind {
+    qemu,  // a process beside QEMU, through its socket
+    xen,   // the hypercall, from dom0
+};
+// The error is a sentence.
+[[nodiscard]] std::expected<HypervisorKind, std::string> parse_hypervisor(std::string_view name);
 
 struct Settings {
     wire::Uuid domain;                         // the VM to watch
@@ -20,7 +30,8 @@ struct Settings {
     std::filesystem::path sigstruct;           // its SIGSTRUCT
     std::filesystem::path platform_directory;  // software SGX: fuse key and quoting certificates
     std::filesystem::path state_directory;     // what the IDS keeps over a restart, sealed
-    std::string hypervisor_socket;
+    HypervisorKind hypervisor;
+    std::string hypervisor_socket;  // qemu only
     std::string authority_url;
     std::string remote_url;
     std::uint32_t interval_ms;  // between scans
@@ -32,6 +43,7 @@ struct Settings {
 struct InitialSettings {
     std::string domain;
     std::string enclave;
+    std::string hypervisor;  // qemu, xen
     std::string hypervisor_socket;
     std::string authority_url;
     std::string remote_url;

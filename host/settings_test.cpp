@@ -11,6 +11,7 @@ namespace {
 
 const InitialSettings kInitial{.domain = "6f1c0b4e-1d2a-4c55-9a37-0c8d5e2b7f10",
                                .enclave = "ids \"new\".elf",
+                               .hypervisor = "qemu",
                                .hypervisor_socket = "hypervisor.sock",
                                .authority_url = "http://127.0.0.1:7400",
                                .remote_url = "http://127.0.0.1:7401"};
@@ -41,6 +42,19 @@ TEST_F(HostSettings, what_init_writes_is_read_back) {
     EXPECT_EQ(settings->sigstruct, directory_ / "ids \"new\".sig");
     EXPECT_EQ(settings->remote_url, kInitial.remote_url);
     EXPECT_EQ(settings->interval_ms, 1000u);
+}
+
+TEST_F(HostSettings, the_hypervisor_is_qemu_or_xen) {
+    EXPECT_EQ(load_settings(*written_)->hypervisor, HypervisorKind::qemu);
+    EXPECT_EQ(refusal("hypervisor = \"qemu\"", "hypervisor = \"xen\""), "");
+    EXPECT_NE(refusal("hypervisor = \"qemu\"", "hypervisor = \"kvm\"").find("qemu or xen"),
+              std::string::npos);
+    InitialSettings xen = kInitial;
+    xen.hypervisor = "xen";
+    EXPECT_EQ(load_settings(*write_settings(directory_ / "xen", xen))->hypervisor,
+              HypervisorKind::xen);
+    xen.hypervisor = "kvm";
+    EXPECT_FALSE(write_settings(directory_ / "kvm", xen));
 }
 
 TEST_F(HostSettings, an_existing_file_and_a_wrong_uuid_are_refused) {

@@ -8,6 +8,7 @@
 #include "authority/revocations.hpp"
 #include "authority/service.hpp"
 #include "config/temporary_directory.hpp"
+#include "host/hypervisor_link.hpp"
 #include "host/revocation_courier.hpp"
 #include "hypervisor/qemu/core_gate.hpp"
 #include "hypervisor/qemu/ring_server.hpp"
