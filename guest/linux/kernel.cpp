@@ -54,6 +54,7 @@ std::unexpected<AttachError> no_memory(const Failure& failure) {
 struct Processors {
     bool known = false;                  // the port can read CR0 and CR3
     std::vector<std::uint64_t> entries;  // kernel entries of the page tables in use
+    std::vector<std::uint64_t> roots;    // of page tables that have one
 };
 
 std::uint64_t stable(std::uint64_t entry) {
@@ -78,27 +79,61 @@ std::expected<Processors, Failure> look_at_processors(Memory& memory, std::uint3
         for (const std::uint64_t table : {root, root & ~std::uint64_t{0x1000}}) {
             const auto entry = memory.read_value<std::uint64_t>(kPhysical, table + kKernelEntry);
             if (const auto lost = memory.lost()) return std::unexpected{*lost};
-            if (entry && (*entry & 1) != 0) processors.entries.push_back(stable(*entry));
+            if (!entry || (*entry & 1) == 0) continue;
+            processors.entries.push_back(stable(*entry));
+            processors.roots.push_back(table);
         }
     }
     return processors;
 }
 
 // Whether a candidate's own addresses fit together: its page tables map its image to where it says
-// the image is, and the name space of the host name there holds its release.
+// the image is, and the name space of the host name there holds its release. A PV kernel of Xen
+// says where the image is in an address space of its own.
 bool is_consistent(Memory& memory, const Vmcoreinfo& info) {
     std::array<std::uint8_t, 64> mapped{};
     std::array<std::uint8_t, 64> direct{};
     std::array<std::uint8_t, 512> uts{};  // struct uts_namespace: 6 names of 65 bytes come early
+    const auto stext =
+        info.root
+            ? ReadItem{.space = info.space(), .address = info.stext, .out = direct}
+            : ReadItem{
+                  .space = kPhysical, .address = info.image_physical(info.stext), .out = direct};
     std::array<ReadItem, 3> items{
-        ReadItem{.space = info.space(), .address = info.stext, .out = mapped},
-        ReadItem{.space = kPhysical, .address = info.image_physical(info.stext), .out = direct},
+        ReadItem{.space = info.space(), .address = info.stext, .out = mapped}, stext,
         ReadItem{.space = info.space(), .address = info.init_uts_ns, .out = uts}};
     if (!memory.read_each(items)) return false;
     for (const ReadItem& item : items)
         if (item.got != item.out.size()) return false;
     const std::string_view names{reinterpret_cast<const char*>(uts.data()), uts.size()};
     return mapped == direct && names.find(info.release) != std::string_view::npos;
+}
+
+// Where a page table maps an address to.
+std::optional<std::uint64_t> physical_of(Memory& memory, AddressSpace space,
+                                         std::uint64_t address) {
+    constexpr std::uint64_t kLarge = 0x80;
+    std::uint64_t table = space.root;
+    for (unsigned shift = space.paging == wire::Paging::five_level ? 48 : 39;; shift -= 9) {
+        const auto entry = memory.read_value<std::uint64_t>(
+            kPhysical, table + ((address >> shift) & 511) * sizeof(std::uint64_t));
+        if (!entry || (*entry & 1) == 0) return std::nullopt;
+        const std::uint64_t offset = (std::uint64_t{1} << shift) - 1;
+        if (shift == 12 || (shift <= 30 && (*entry & kLarge) != 0))
+            return (*entry & kAddressBits & ~offset) | (address & offset);
+        table = *entry & kAddressBits;
+    }
+}
+
+// A PV kernel of Xen counts physical addresses from 0; its page tables, and so the processors',
+// hold those of the machine. Its own page table is where the one that runs maps it.
+bool find_root(Memory& memory, Vmcoreinfo& info, const Processors& processors) {
+    for (const std::uint64_t root : processors.roots) {
+        info.root =
+            physical_of(memory, {.root = root, .paging = info.space().paging}, info.swapper_pg_dir);
+        if (info.root && is_consistent(memory, info)) return true;
+    }
+    return false;
 }
 
 bool is_running(Memory& memory, const Vmcoreinfo& info, const Processors& processors) {
@@ -200,7 +235,9 @@ class Attacher final {
                 auto info = parse_vmcoreinfo(item.out.first(item.got));
                 if (!info && info.error() != VmcoreinfoError::not_vmcoreinfo)
                     rejected_ = info.error();
-                if (!info || !is_consistent(memory_, *info)) continue;
+                if (!info) continue;
+                if (!is_consistent(memory_, *info) && !find_root(memory_, *info, processors))
+                    continue;
                 if (!is_running(memory_, *info, processors)) {
                     stale_ = info->release;
                     continue;

@@ -212,6 +212,25 @@ TEST(Attach, a_kernel_in_user_mode_with_page_table_isolation_is_recognised) {
     EXPECT_TRUE(world.attach());
 }
 
+TEST(Attach, a_pv_kernel_with_physical_addresses_of_its_own_is_found_by_its_processors) {
+    World world;
+    std::string text = world.kernel.vmcoreinfo();
+    const std::size_t at = text.find("NUMBER(phys_base)=");
+    text.replace(at, text.find('\n', at) - at, "NUMBER(phys_base)=0");
+    world.kernel.write_vmcoreinfo(text, world.kernel.vmcoreinfo_page());
+    // The kernel's own page table is part of its image.
+    auto& vm = world.kernel.vm();
+    vm.map(parse_vmcoreinfo(Bytes{reinterpret_cast<const std::uint8_t*>(text.data()), text.size()})
+               ->swapper_pg_dir,
+           vm.root());
+    EXPECT_FALSE(world.attach()) << "without registers nothing tells where its page tables are";
+    world.kernel.set_registers();
+    const auto kernel = world.attach();
+    ASSERT_TRUE(kernel) << kernel.error().why;
+    EXPECT_EQ(kernel->space().root, vm.root());
+    EXPECT_TRUE(list_processes(world.memory, *kernel));
+}
+
 TEST(Attach, the_remains_of_a_kernel_that_no_processor_runs_are_not_taken) {
     World world;
     world.kernel.set_registers();

@@ -76,7 +76,7 @@ std::uint64_t Vmcoreinfo::image_physical(std::uint64_t address) const {
 }
 
 AddressSpace Vmcoreinfo::space() const {
-    return {.root = image_physical(swapper_pg_dir),
+    return {.root = root.value_or(image_physical(swapper_pg_dir)),
             .paging = five_level ? wire::Paging::five_level : wire::Paging::four_level};
 }
 

@@ -39,8 +39,12 @@ struct Vmcoreinfo {
     std::uint64_t phys_base = 0;      // two's complement; physical KASLR, apart from the virtual
     bool five_level = false;
     std::optional<KallsymsAddresses> kallsyms;
+    // Of swapper_pg_dir, where the kernel's physical addresses are not the hypervisor's (a PV
+    // domain of Xen). Not in the text: whoever finds it out sets it.
+    std::optional<std::uint64_t> root;
 
-    // Physical address of something in the kernel image (not of modules or the heap).
+    // Physical address, as the kernel counts, of something in its image (not of modules or the
+    // heap).
     [[nodiscard]] std::uint64_t image_physical(std::uint64_t address) const;
     // The kernel's own page tables.
     [[nodiscard]] AddressSpace space() const;
