@@ -23,6 +23,7 @@
 #include "config/text.hpp"
 #include "crypto/hash.hpp"
 #include "guest/testing/synthetic_kernel.hpp"
+#include "host/hypervisor_link.hpp"
 #include "hypervisor/qemu/settings.hpp"
 #include "sgx/image/image.hpp"
 #include "sgx/image/sigstruct.hpp"
@@ -167,13 +168,23 @@ Message approve(Bytes evidence, const crypto::SigningKeyPair& authority,
 Result<std::unique_ptr<Rig>> Rig::start(Sealing sealing, const GuestRam& ram,
                                         const std::filesystem::path& directory,
                                         std::uint64_t transition_cycles) {
-    std::unique_ptr<Rig> rig{new Rig{transition_cycles}};
+    std::unique_ptr<Rig> rig{new Rig{transition_cycles, crypto::SigningKeyPair::generate().value(),
+                                     config::parse_uuid(kDomain).value(), kPatience}};
     std::error_code error;
     std::filesystem::create_directory(directory, error);
     if (error) return std::unexpected{Error{directory.string() + ": " + error.message()}};
     if (auto done = rig->start_hypervisor(sealing, ram, directory); !done)
         return std::unexpected{done.error()};
     if (auto done = rig->load_enclave(sealing, directory); !done)
+        return std::unexpected{done.error()};
+    if (auto done = rig->start_enclave(); !done) return std::unexpected{done.error()};
+    return rig;
+}
+
+Result<std::unique_ptr<Rig>> Rig::start(Elsewhere there, const std::filesystem::path& directory) {
+    std::unique_ptr<Rig> rig{new Rig{0, std::move(there.authority), there.domain, there.patience}};
+    rig->link_ = std::move(there.hypervisor);
+    if (auto done = rig->load_enclave(Sealing::sealed, directory); !done)
         return std::unexpected{done.error()};
     if (auto done = rig->start_enclave(); !done) return std::unexpected{done.error()};
     return rig;
@@ -295,7 +306,7 @@ std::uint64_t Rig::write_start_info(std::uint32_t interval_ms) {
     start.ocall_frame = area_.enclave_address + kOcallFrame;
     start.buffer = area_.enclave_address + kBuffer;
     start.buffer_size = area_.host.size() - kBuffer;
-    start.domain = config::parse_uuid(kDomain).value();
+    start.domain = domain_;
     start.interval_ms = interval_ms;
     std::memcpy(area_.host.data(), &start, sizeof start);
     return area_.enclave_address;
@@ -312,7 +323,7 @@ Result<void> Rig::start_enclave() {
         changed_.notify_all();
     }};
     std::unique_lock lock{mutex_};
-    if (!changed_.wait_for(lock, kPatience, [this] { return idle_ || ended_; }))
+    if (!changed_.wait_for(lock, patience_, [this] { return idle_ || ended_; }))
         return std::unexpected{Error{"the enclave did not attach in time: " + log_}};
     if (ended_) return std::unexpected{Error{"the enclave ended: " + log_}};
     start_ns_ = static_cast<double>(now_ns() - began);
@@ -324,7 +335,7 @@ Result<Outcome> Rig::run(const Job& job) {
     outcome_.reset();
     job_ = job;
     changed_.notify_all();
-    if (!changed_.wait_for(lock, kPatience, [this] { return (outcome_ && idle_) || ended_; }))
+    if (!changed_.wait_for(lock, patience_, [this] { return (outcome_ && idle_) || ended_; }))
         return std::unexpected{Error{"the enclave did not do its job in time: " + log_}};
     if (!outcome_ || outcome_->result.failed != 0)
         return std::unexpected{Error{"the enclave could not do its job: " + log_}};
@@ -356,7 +367,9 @@ void Rig::on_ocall(wire::OcallFrame& frame) {
 
 wire::OcallResult Rig::serve(wire::OcallFrame& frame) {
     switch (frame.number) {
-        case wire::OcallNumber::hypervisor: return link_->wake_and_wait(never_);
+        case wire::OcallNumber::hypervisor:
+            ++hypervisor_ocalls_;
+            return link_->wake_and_wait(never_);
         case wire::OcallNumber::send: {
             const Bytes text = area_.host.subspan(kBuffer).first(
                 std::min<std::uint64_t>(frame.size, area_.host.size() - kBuffer));
@@ -385,7 +398,8 @@ wire::OcallResult Rig::take(wire::Peer peer, Message message) {
             Outcome outcome{.result = {},
                             .clocks = {},
                             .elapsed_ns = static_cast<double>(now_ns() - job_began_),
-                            .ocalls_ns = {}};
+                            .ocalls_ns = {},
+                            .hypervisor_ocalls = hypervisor_ocalls_};
             Reader reader{message};
             outcome.result = reader.take<JobResult>().value_or(kNoResult);
             while (const auto clock = reader.take<std::uint64_t>())
@@ -411,6 +425,7 @@ wire::OcallResult Rig::give(wire::OcallFrame& frame) {
     const auto job = next_job();
     if (!job) return wire::OcallResult::stop;
     ocall_times_.clear();
+    hypervisor_ocalls_ = 0;
     job_began_ = now_ns();
     return put(bytes_of(*job));
 }

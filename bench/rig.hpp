@@ -6,6 +6,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <filesystem>
@@ -20,7 +21,7 @@
 #include "bench/workplace.hpp"
 #include "config/error.hpp"
 #include "crypto/keys.hpp"
-#include "host/hypervisor_link.hpp"
+#include "host/hypervisor.hpp"
 #include "hypervisor/qemu/testing/fake_qemu.hpp"
 #include "sgx/loader/loader.hpp"
 #include "wire/attestation.hpp"
@@ -55,6 +56,7 @@ struct Outcome {
     std::vector<std::uint64_t> clocks;  // see JobResult
     double elapsed_ns;                  // from the job's way into the enclave to its result's out
     std::vector<double> ocalls_ns;      // from one OCALL to the next, for Task::ocall
+    std::uint64_t hypervisor_ocalls;    // OCALLs for the hypervisor
 };
 
 // One enclave and the hypervisor process that it talks to.
@@ -65,6 +67,15 @@ class Rig final : private sgx::OcallHandler {
     [[nodiscard]] static config::Result<std::unique_ptr<Rig>> start(
         Sealing sealing, const GuestRam& ram, const std::filesystem::path& directory,
         std::uint64_t transition_cycles);
+    // With a hypervisor that runs already and that pins this authority.
+    struct Elsewhere {
+        std::unique_ptr<host::Hypervisor> hypervisor;
+        wire::Uuid domain;
+        crypto::SigningKeyPair authority;
+        std::chrono::seconds patience;
+    };
+    [[nodiscard]] static config::Result<std::unique_ptr<Rig>> start(
+        Elsewhere there, const std::filesystem::path& directory);
     ~Rig() override;
 
     // From the enclave's start until it had registered and attached.
@@ -75,9 +86,12 @@ class Rig final : private sgx::OcallHandler {
     [[nodiscard]] config::Result<std::vector<double>> empty_ecalls(std::uint32_t count);
 
   private:
-    explicit Rig(std::uint64_t transition_cycles)
+    Rig(std::uint64_t transition_cycles, crypto::SigningKeyPair authority, const wire::Uuid& domain,
+        std::chrono::seconds patience)
         : transition_cycles_{transition_cycles},
-          authority_{crypto::SigningKeyPair::generate().value()} {}
+          authority_{std::move(authority)},
+          domain_{domain},
+          patience_{patience} {}
 
     [[nodiscard]] config::Result<void> start_hypervisor(Sealing sealing, const GuestRam& ram,
                                                         const std::filesystem::path& directory);
@@ -95,9 +109,11 @@ class Rig final : private sgx::OcallHandler {
 
     const std::uint64_t transition_cycles_;
     crypto::SigningKeyPair authority_;
+    const wire::Uuid domain_;
+    const std::chrono::seconds patience_;
     std::unique_ptr<qemu::testing::FakeQemu> qemu_;
     pid_t hypervisor_ = -1;
-    std::unique_ptr<host::HypervisorLink> link_;
+    std::unique_ptr<host::Hypervisor> link_;
     std::unique_ptr<sgx::Enclave> enclave_;
     sgx::SharedMemory ring_{};
     sgx::SharedMemory area_{};
@@ -116,6 +132,7 @@ class Rig final : private sgx::OcallHandler {
     std::optional<Outcome> outcome_;
     std::uint64_t job_began_ = 0;
     std::vector<std::uint64_t> ocall_times_;
+    std::uint64_t hypervisor_ocalls_ = 0;
 };
 
 }  // namespace sgm::bench
