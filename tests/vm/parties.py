@@ -68,6 +68,9 @@ class Party:
             raise Trouble(f"{self.name} was not {what} within {seconds} s:\n" + tail(self.log))
         return line
 
+    def last_words(self):
+        return tail(self.log)
+
     def stop(self):
         return end(self.process)
 
@@ -75,9 +78,10 @@ class Party:
 class Parties:
     """Use as a context manager, inside that of the guest."""
 
-    def __init__(self, directory, guest):
+    def __init__(self, directory, guest, domain=DOMAIN):
         self.directory = Path(directory)
         self.guest = guest
+        self.domain = domain
         self.running = {}
         self.ports = dict(
             zip(("authority", "remote", "authority_relay", "remote_relay"), free_ports(4))
@@ -104,20 +108,14 @@ class Parties:
 
     def initialise(self):
         """Every party writes its own keys and configuration; only public parts change hands."""
-        authority_key = self.path("authority", "authority.pub")
+        self.initialise_hypervisor()
         run(
-            "sgmonitor-hypervisor", "init", "--dir", self.path("hypervisor"),
-            "--domain", DOMAIN, "--ram", self.guest.ram, "--qmp", self.guest.qmp,
-            "--socket", self.path("hypervisor", "hypervisor.sock"),
-            "--authority-key", authority_key, "--allow-software-sgx",
-        )  # fmt: skip
-        run(
-            "sgmonitor-remote", "init", "--dir", self.path("remote"), "--domain", DOMAIN,
-            "--authority-key", authority_key, "--port", self.ports["remote"],
+            "sgmonitor-remote", "init", "--dir", self.path("remote"), "--domain", self.domain,
+            "--authority-key", self.authority_key, "--port", self.ports["remote"],
             "--interval-ms", INTERVAL_MS, "--allow-software-sgx",
         )  # fmt: skip
         run(
-            "sgmonitor-authority", "init", "--dir", self.path("authority"), "--domain", DOMAIN,
+            "sgmonitor-authority", "init", "--dir", self.path("authority"), "--domain", self.domain,
             "--port", self.ports["authority"],
             "--hypervisor-key", self.path("hypervisor", "hypervisor.pub"),
             "--owner-signing-key", self.path("remote", "owner-signing.pub"),
@@ -129,20 +127,37 @@ class Parties:
             policy.write(f'\n[[approve]]\nmrenclave = "{mrenclave}"\n')
         return mrenclave
 
+    @property
+    def authority_key(self):
+        return self.path("authority", "authority.pub")
+
+    def initialise_hypervisor(self):
+        run(
+            "sgmonitor-hypervisor", "init", "--dir", self.path("hypervisor"),
+            "--domain", self.domain, "--ram", self.guest.ram, "--qmp", self.guest.qmp,
+            "--socket", self.path("hypervisor", "hypervisor.sock"),
+            "--authority-key", self.authority_key, "--allow-software-sgx",
+        )  # fmt: skip
+
+    def host_options(self):
+        """How the host reaches the hypervisor, the authority and the owner."""
+        return (
+            "--hypervisor-socket", self.path("ring"),
+            "--authority-url", f"http://127.0.0.1:{self.ports['authority_relay']}",
+            "--remote-url", f"http://127.0.0.1:{self.ports['remote_relay']}",
+        )  # fmt: skip
+
     def initialise_host(self, name, label):
         """Configuration for this host, with an enclave whose measured page carries this label:
         another label is another MRENCLAVE, which is returned."""
         directory = self.path(name)
         run(
-            "sgmonitord", "init", "--dir", directory, "--domain", DOMAIN,
-            "--enclave", directory / "ids.elf", "--hypervisor-socket", self.path("ring"),
-            "--authority-url", f"http://127.0.0.1:{self.ports['authority_relay']}",
-            "--remote-url", f"http://127.0.0.1:{self.ports['remote_relay']}",
-            "--allow-software-sgx",
+            "sgmonitord", "init", "--dir", directory, "--domain", self.domain,
+            "--enclave", directory / "ids.elf", *self.host_options(), "--allow-software-sgx",
         )  # fmt: skip
         signed = run(
             "sgmonitor-enclave", "sign", "--enclave", program("ids.elf"), "--json",
-            "--authority-key", self.path("authority", "authority.pub"), "--label", label,
+            "--authority-key", self.authority_key, "--label", label,
             "--key", directory / "signer.pem", "--new-key", "--out", directory / "ids",
         )  # fmt: skip
         # One machine has one software SGX, whatever enclave it runs.
@@ -201,8 +216,8 @@ class Parties:
     def remote_text(self, command):
         return run("sgmonitor", *self.remote_command(command)[1:])
 
-    def remote(self, command):
-        return json.loads(run("sgmonitor", *self.remote_command(command, "--json")[1:]))
+    def remote(self, command, *options):
+        return json.loads(run("sgmonitor", *self.remote_command(command, "--json", *options)[1:]))
 
     def await_status(self, condition, seconds=10):
         """The owner's status as soon as condition(status) holds; None when it never does."""
@@ -225,7 +240,7 @@ class Parties:
             said = self.remote("status").get("ids", "it has not been heard")
             raise Trouble(
                 f"the IDS does not watch after {seconds} s ({said}); the host's log ends:\n"
-                + tail(self.running["sgmonitord"].log)
+                + self.running["sgmonitord"].last_words()
             )
         return status
 
@@ -234,7 +249,7 @@ class Parties:
         last = self.remote("status")["beat"]
         status = self.await_status(lambda now: now["beat"] > last)
         if status is None:
-            raise Trouble("no heartbeat came:\n" + tail(self.running["sgmonitord"].log))
+            raise Trouble("no heartbeat came:\n" + self.running["sgmonitord"].last_words())
         return status
 
     def relay(self, command):
