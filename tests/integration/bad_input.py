@@ -68,7 +68,7 @@ class BadInput(unittest.TestCase):
 
     def test_a_guest_whose_kernel_panics(self):
         broken = self.directory / "initramfs.cpio"
-        broken.write_bytes(initramfs.pack(b"not a program"))
+        broken.write_bytes(initramfs.pack({"init": b"not a program"}))
         self.refused(self.boot("--initramfs", broken), "did not boot", "Kernel panic")
 
     def test_a_guest_that_never_boots(self):
