@@ -259,26 +259,8 @@ Result<void> xen_state(std::uint32_t domid, bool json) {
     if (!ops) return std::unexpected(Error{ops.error()});
     const auto state = ops->state(domid);
     if (!state) return std::unexpected(Error{state.error()});
-    const bool on = state->feature == SGM_XEN_ON;
-    const std::string why = on ? "" : explain_xen_feature(state->feature);
-    if (json) {
-        fmt::print(
-            "{{\"on\":{},\"why_off\":\"{}\",\"test_build\":{},\"open_sessions\":{},\"calls\":{},"
-            "\"refusals\":{},\"protected\":{},\"foreign_mappings\":{}}}\n",
-            on, why, state->is_test_build != 0, state->open_sessions, state->calls, state->refusals,
-            state->is_protected != 0, state->foreign_mappings);
-        return {};
-    }
-    fmt::print("sgm_op          {}{}\n", on ? "on" : "off: " + why,
-               state->is_test_build != 0 ? ", TEST BUILD: not for users" : "");
-    fmt::print("sessions        {} open\ncalls           {} since boot\n", state->open_sessions,
-               state->calls);
-    fmt::print("refused to dom0 {} since boot\n", state->refusals);
-    if (domid == SGM_XEN_NO_DOMAIN) return {};
-    fmt::print("domain {:<8} {}\n", domid,
-               state->is_protected == 0
-                   ? "not protected: dom0 can read it"
-                   : fmt::format("protected, {} foreign mappings", state->foreign_mappings));
+    fmt::print("{}",
+               describe_xen(*state, domid).render(json ? cli::Format::json : cli::Format::text));
     return {};
 }
 

@@ -2,6 +2,7 @@
 #include "host/xen_link.hpp"
 
 #include <errno.h>
+#include <fmt/format.h>
 #include <sched.h>
 
 #include <chrono>
@@ -54,6 +55,29 @@ std::string explain_xen_feature(std::uint32_t feature) {
     }
 }
 
+cli::Record describe_xen(const sgm_xen_state& state, std::uint32_t domid) {
+    const bool on = state.feature == SGM_XEN_ON;
+    const bool test_build = state.is_test_build != 0;
+    const std::string why = on ? "" : explain_xen_feature(state.feature);
+    cli::Record record;
+    record.add("on", "sgm_op",
+               {on, (on ? "on" : "off: " + why) +
+                        (test_build ? ", TEST BUILD: not for users" : std::string{})});
+    record.add("why_off", "", {why, ""});
+    record.add("test_build", "", {test_build, ""});
+    record.add("open_sessions", "open sessions", std::uint64_t{state.open_sessions});
+    record.add("calls", "calls since boot", std::uint64_t{state.calls});
+    record.add("refusals", "refused to dom0 since boot", std::uint64_t{state.refusals});
+    if (domid == SGM_XEN_NO_DOMAIN) return record;
+    const bool is_protected = state.is_protected != 0;
+    record.add("protected", fmt::format("domain {}", domid),
+               {is_protected,
+                is_protected ? fmt::format("protected, {} foreign mappings", state.foreign_mappings)
+                             : "not protected: dom0 can read it"});
+    record.add("foreign_mappings", "", {std::uint64_t{state.foreign_mappings}, ""});
+    return record;
+}
+
 std::string explain_xen_error(int error) {
     switch (error) {
         case -ENOSYS:
@@ -97,66 +121,69 @@ XenOps::XenOps(XenOps&& other) noexcept
       memory_descriptor_{std::exchange(other.memory_descriptor_, -1)},
       memory_{std::exchange(other.memory_, {})} {}
 
-int XenOps::hypercall(sgm_xen_op& op) {
+std::expected<sgm_xen_op, int> XenOps::hypercall(sgm_xen_command command, std::uint32_t domid,
+                                                 const decltype(sgm_xen_op::u)& in) {
+    sgm_xen_op op{
+        .version = SGM_XEN_VERSION, .command = command, .domid = domid, .reserved = 0, .u = in};
     std::memcpy(memory_.data(), &op, sizeof(op));
     const int result = privcmd_->hypercall(descriptor_, SGM_XEN_HYPERCALL,
                                            reinterpret_cast<std::uint64_t>(memory_.data()));
+    if (result < 0) return std::unexpected(result);
     std::memcpy(&op, memory_.data(), sizeof(op));
-    return result;
+    return op;
+}
+
+std::expected<sgm_xen_op, std::string> XenOps::ask(sgm_xen_command command, std::uint32_t domid) {
+    const auto op = hypercall(command, domid);
+    if (!op) return std::unexpected(explain_xen_error(op.error()));
+    return *op;
 }
 
 std::expected<sgm_xen_state, std::string> XenOps::state(std::uint32_t domid) {
-    sgm_xen_op op{};
-    op.version = SGM_XEN_VERSION;
-    op.command = SGM_XEN_STATE;
-    op.domid = domid;
-    if (const int result = hypercall(op); result < 0) {
-        return std::unexpected(explain_xen_error(result));
-    }
-    return op.u.state;
+    const auto op = ask(SGM_XEN_STATE, domid);
+    if (!op) return std::unexpected(op.error());
+    return op->u.state;
 }
 
 std::expected<sgm_xen_protect, std::string> XenOps::protect(std::uint32_t domid) {
-    sgm_xen_op op{};
-    op.version = SGM_XEN_VERSION;
-    op.command = SGM_XEN_PROTECT;
-    op.domid = domid;
-    if (const int result = hypercall(op); result < 0) {
-        return std::unexpected(explain_xen_error(result));
-    }
-    return op.u.protect;
+    const auto op = ask(SGM_XEN_PROTECT, domid);
+    if (!op) return std::unexpected(op.error());
+    return op->u.protect;
 }
 
 std::expected<Bytes, int> XenOps::test_batch(std::uint32_t domid, Bytes batch) {
     if (batch.size() > wire::kMaxRequestSize) return std::unexpected(-EINVAL);
     std::memcpy(memory_.data() + kCallAt, batch.data(), batch.size());
-    sgm_xen_op op{};
-    op.version = SGM_XEN_VERSION;
-    op.command = SGM_XEN_TEST_BATCH;
-    op.domid = domid;
-    op.u.test_batch.batch = reinterpret_cast<std::uint64_t>(memory_.data() + kCallAt);
-    op.u.test_batch.answer = reinterpret_cast<std::uint64_t>(memory_.data() + kReplyAt);
-    op.u.test_batch.batch_size = static_cast<std::uint32_t>(batch.size());
-    op.u.test_batch.answer_capacity = wire::kMaxAnswerSize;
-    if (const int result = hypercall(op); result < 0) return std::unexpected(result);
-    if (op.u.test_batch.answer_size > wire::kMaxAnswerSize) return std::unexpected(0);
-    return Bytes{memory_.data() + kReplyAt, op.u.test_batch.answer_size};
+    const auto op = hypercall(
+        SGM_XEN_TEST_BATCH, domid,
+        {.test_batch = {.batch = reinterpret_cast<std::uint64_t>(memory_.data() + kCallAt),
+                        .answer = reinterpret_cast<std::uint64_t>(memory_.data() + kReplyAt),
+                        .batch_size = static_cast<std::uint32_t>(batch.size()),
+                        .answer_capacity = wire::kMaxAnswerSize,
+                        .answer_size = 0,
+                        .reserved = {}}});
+    if (!op) return std::unexpected(op.error());
+    return reply_of(op->u.test_batch.answer_size, wire::kMaxAnswerSize);
 }
 
 std::expected<Bytes, int> XenOps::call(Bytes frame) {
     if (frame.size() > SGM_XEN_MAX_CALL) return std::unexpected(-EINVAL);
     std::memcpy(memory_.data() + kCallAt, frame.data(), frame.size());
-    sgm_xen_op op{};
-    op.version = SGM_XEN_VERSION;
-    op.command = SGM_XEN_CALL;
-    op.domid = SGM_XEN_NO_DOMAIN;
-    op.u.call.call = reinterpret_cast<std::uint64_t>(memory_.data() + kCallAt);
-    op.u.call.reply = reinterpret_cast<std::uint64_t>(memory_.data() + kReplyAt);
-    op.u.call.call_size = static_cast<std::uint32_t>(frame.size());
-    op.u.call.reply_capacity = SGM_XEN_MAX_REPLY;
-    if (const int result = hypercall(op); result < 0) return std::unexpected(result);
-    if (op.u.call.reply_size > SGM_XEN_MAX_REPLY) return std::unexpected(0);
-    return Bytes{memory_.data() + kReplyAt, op.u.call.reply_size};
+    const auto op =
+        hypercall(SGM_XEN_CALL, SGM_XEN_NO_DOMAIN,
+                  {.call = {.call = reinterpret_cast<std::uint64_t>(memory_.data() + kCallAt),
+                            .reply = reinterpret_cast<std::uint64_t>(memory_.data() + kReplyAt),
+                            .call_size = static_cast<std::uint32_t>(frame.size()),
+                            .reply_capacity = SGM_XEN_MAX_REPLY,
+                            .reply_size = 0,
+                            .reserved = {}}});
+    if (!op) return std::unexpected(op.error());
+    return reply_of(op->u.call.reply_size, SGM_XEN_MAX_REPLY);
+}
+
+std::expected<Bytes, int> XenOps::reply_of(std::uint32_t size, std::uint32_t capacity) const {
+    if (size > capacity) return std::unexpected(0);
+    return Bytes{memory_.data() + kReplyAt, size};
 }
 
 std::expected<std::unique_ptr<XenLink>, std::string> XenLink::create(Privcmd& privcmd) {

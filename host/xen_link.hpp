@@ -5,6 +5,7 @@
 
 #include <memory>
 
+#include "cli/output.hpp"
 #include "host/hypervisor.hpp"
 #include "host/privcmd.hpp"
 #include "wire/xen_op.h"
@@ -36,7 +37,17 @@ class XenOps final {
 
   private:
     explicit XenOps(Privcmd& privcmd) : privcmd_{&privcmd} {}
-    [[nodiscard]] int hypercall(sgm_xen_op& op);
+    // What it answers, or -errno.
+    [[nodiscard]] std::expected<sgm_xen_op, int> hypercall(sgm_xen_command command,
+                                                           std::uint32_t domid,
+                                                           const decltype(sgm_xen_op::u)& in = {});
+
+    // The same without input; the error is a sentence.
+    [[nodiscard]] std::expected<sgm_xen_op, std::string> ask(sgm_xen_command command,
+                                                             std::uint32_t domid);
+    // A view of what Xen wrote; 0: it says a size that cannot be.
+    [[nodiscard]] std::expected<Bytes, int> reply_of(std::uint32_t size,
+                                                     std::uint32_t capacity) const;
 
     Privcmd* privcmd_;
     int descriptor_ = -1;         // of kPrivcmdNode
@@ -46,6 +57,8 @@ class XenOps final {
 
 // What it means that sgm_op is off.
 [[nodiscard]] std::string explain_xen_feature(std::uint32_t feature);
+// What `sgmonitord xen-state` prints. `domid` may be SGM_XEN_NO_DOMAIN.
+[[nodiscard]] cli::Record describe_xen(const sgm_xen_state& state, std::uint32_t domid);
 // What it means, and what to do, when a hypercall sgm_op answers -errno.
 [[nodiscard]] std::string explain_xen_error(int error);
 

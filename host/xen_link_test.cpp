@@ -226,6 +226,25 @@ TEST_F(XenLinkTest, a_domain_is_protected_and_what_was_mapped_before_is_told) {
     EXPECT_TRUE(has(ops.protect(8).error(), "no such domain"));
 }
 
+TEST_F(XenLinkTest, the_state_is_told_to_people_and_to_programs) {
+    sgm_xen_state state{};
+    state.calls = 12;
+    state.refusals = 3;
+    state.is_protected = 1;
+    EXPECT_EQ(describe_xen(state, 7).render(cli::Format::json),
+              "{\"on\":true,\"why_off\":\"\",\"test_build\":false,\"open_sessions\":0,"
+              "\"calls\":12,\"refusals\":3,\"protected\":true,\"foreign_mappings\":0}\n");
+    EXPECT_TRUE(
+        has(describe_xen(state, 7).render(cli::Format::text), "protected, 0 foreign mappings"));
+    const std::string any = describe_xen(state, SGM_XEN_NO_DOMAIN).render(cli::Format::json);
+    EXPECT_FALSE(has(any, "protected")) << "no domain was asked about: " << any;
+    state.feature = SGM_XEN_NO_AES;
+    state.is_test_build = 1;
+    const std::string off = describe_xen(state, 7).render(cli::Format::text);
+    EXPECT_TRUE(has(off, "off: the CPU has no AES-NI")) << off;
+    EXPECT_TRUE(has(off, "TEST BUILD")) << off;
+}
+
 TEST_F(XenLinkTest, everything_that_was_opened_is_closed) {
     {
         const auto link = XenLink::create(xen_).value();
