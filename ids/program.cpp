@@ -5,6 +5,7 @@
 
 #include "crypto/hash.hpp"
 #include "crypto/random.hpp"
+#include "ids/protection.hpp"
 #include "wire/fixed_text.hpp"
 
 namespace sgm::ids {
@@ -39,6 +40,7 @@ std::expected<std::unique_ptr<Program>, EnclaveResult> Program::start(
 bool Program::register_anew() {
     if (!keeper_.register_anew()) return false;
     memory_.emplace(keeper_.session());
+    beat_.protection = ask_for_protection(*memory_);
     if (beat_.beat == 0) beat();  // until it has heard who we are, the owner cannot ask anything
     keeper_.report_failed_attempts();
     return true;
@@ -72,7 +74,7 @@ std::optional<wire::Query> Program::take(const OwnerChannel::Command& command) {
 std::expected<wire::Query, EnclaveResult> Program::next_query() {
     for (;;) {
         // The host's wait may return early or late; the hypervisor's clock says which.
-        static_cast<void>(memory_->describe());
+        beat_.protection = ask_for_protection(*memory_);
         if (!keeper_.has_session() && !register_anew()) {
             return std::unexpected(EnclaveResult::stopped);
         }

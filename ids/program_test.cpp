@@ -68,9 +68,12 @@ TEST_F(ProgramTest, it_beats_in_one_chain_and_repeats_the_owners_challenge_while
     ASSERT_TRUE(program.has_value());
     world_.command(wire::OwnerKind::challenge, bytes_of(wire::Challenge{.nonce = {9}}));
     world_.waits_left = 4;
+    world_.guest.current_protection = wire::Protection::protected_domain;
     EXPECT_EQ((*program)->next_query().error(), EnclaveResult::stopped);
     const auto beats = world_.beats();
     ASSERT_GE(beats.size(), 4u);
+    EXPECT_EQ(beats.front().protection, wire::Protection::unprotected);
+    EXPECT_EQ(beats.back().protection, wire::Protection::protected_domain);
     EXPECT_EQ(beats.back().remote_nonce[0], 9);
     EXPECT_TRUE(std::ranges::is_sorted(beats, {}, &wire::Heartbeat::beat));
 }

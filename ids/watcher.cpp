@@ -16,6 +16,7 @@
 #include "ids/answer.hpp"
 #include "ids/kept_rules.hpp"
 #include "ids/owner_channel.hpp"
+#include "ids/protection.hpp"
 #include "ids/session_keeper.hpp"
 #include "wire/fixed_text.hpp"
 
@@ -109,7 +110,7 @@ wire::EnclaveResult Watcher::run() {
         const std::uint64_t now = clock();
         const std::uint64_t next = std::min(next_scan_, keeper_.renew_at());
         if (!pause(next > now ? next - now : 0)) return wire::EnclaveResult::stopped;
-        static_cast<void>(memory_->describe());
+        beat_.protection = ask_for_protection(*memory_);
     }
 }
 
@@ -140,6 +141,7 @@ void Watcher::take_session(std::optional<std::uint64_t> epoch_before) {
         next_attach_ = 0;
     }
     memory_.emplace(keeper_.session());
+    beat_.protection = ask_for_protection(*memory_);
     if (keeper_.registrations() == 1) {
         set_state(wire::IdsState::starting, "the first scan is under way");
         auto kept = recall_rules(environment_, domain_, owner_.owner()->signing);

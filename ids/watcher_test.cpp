@@ -87,6 +87,45 @@ TEST(Watcher, beats_repeat_the_owners_last_challenge) {
     EXPECT_EQ(repeated.back(), 2);
 }
 
+TEST(Watcher, each_beat_carries_the_hypervisors_word_on_the_vms_protection) {
+    World world;
+    world.on_wait = [&world, waits = 0]() mutable {
+        if (++waits == 2) world.guest.current_protection = wire::Protection::protected_domain;
+    };
+    static_cast<void>(watch_world(world, 5));
+    std::vector<wire::Protection> told;
+    for (const wire::Heartbeat& beat : world.beats())
+        told.push_back(beat.protection);
+    EXPECT_EQ(told.front(), wire::Protection::unprotected) << "already in the first beat";
+    EXPECT_EQ(told.back(), wire::Protection::protected_domain);
+    EXPECT_TRUE(std::ranges::is_sorted(told));
+}
+
+TEST(Watcher, a_host_that_replays_an_answer_cannot_make_the_ids_call_the_vm_protected) {
+    World world;
+    world.guest.current_protection = wire::Protection::protected_domain;
+    std::optional<Message> old;
+    bool replays = false;
+    world.on_reply = [&](Message& reply) {
+        if (!is_answer(reply)) return;
+        if (!old) old = reply;
+        if (replays) reply = *old;
+        replays = false;
+    };
+    world.on_wait = [&, waits = 0]() mutable {
+        if (++waits != 3) return;
+        world.guest.current_protection = wire::Protection::unprotected;
+        replays = true;
+    };
+    static_cast<void>(watch_world(world, 6));
+    const auto beats = world.beats();
+    EXPECT_EQ(beats.front().protection, wire::Protection::protected_domain);
+    EXPECT_EQ(beats.back().refused_answers, 1u);
+    for (const wire::Heartbeat& beat : beats)
+        EXPECT_TRUE(beat.registrations == 1 || beat.protection == wire::Protection::unprotected);
+    EXPECT_EQ(beats.back().registrations, 2u);
+}
+
 TEST(Watcher, after_a_tampered_answer_the_ids_registers_anew_and_tells_the_owner) {
     World world;
     world.on_wait = [&world, waits = 0]() mutable {

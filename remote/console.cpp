@@ -80,6 +80,15 @@ std::string text(wire::IdsState state) {
     return "unknown";
 }
 
+std::string name(wire::Protection protection) {
+    switch (protection) {
+        case wire::Protection::unknown: break;
+        case wire::Protection::unprotected: return "unprotected";
+        case wire::Protection::protected_domain: return "protected";
+    }
+    return "unknown";
+}
+
 std::string text(wire::CheckState state) {
     switch (state) {
         case wire::CheckState::ran: return "ran";
@@ -139,6 +148,8 @@ void add_heartbeat(cli::Record& record, const StoredHeartbeat& last, UtcMs now) 
     record.add("registrations", "registrations", number(beat.registrations));
     record.add("refused_answers", "refused answers", number(beat.refused_answers));
     record.add("mrenclave", "MRENCLAVE", config::to_hex(attested.mrenclave));
+    record.add("protection", "VM",
+               {name(beat.protection), std::string{remote::text(beat.protection)}});
     record.add(
         "software_sgx", "SGX",
         {is_software(beat), is_software(beat) ? std::string{cli::kSoftwareSgxBanner} : "hardware"});

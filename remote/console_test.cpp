@@ -69,6 +69,22 @@ TEST_F(Console, status_says_what_the_ids_last_said_and_that_it_is_software) {
     EXPECT_EQ(object["running"], true);
 }
 
+TEST_F(Console, status_says_whether_the_hypervisor_keeps_the_host_out) {
+    const auto told = [this](wire::Protection protection) {
+        ids_.next.protection = protection;
+        add_beat(10'000);
+        return status(store_, settings_, 10'400).render(cli::Format::text);
+    };
+    EXPECT_NE(told(wire::Protection::unknown).find("unknown: the hypervisor's word"),
+              std::string::npos);
+    EXPECT_NE(told(wire::Protection::unprotected).find("not protected: the hypervisor"),
+              std::string::npos);
+    EXPECT_EQ(status_json(10'400)["protection"], "unprotected");
+    EXPECT_NE(told(wire::Protection::protected_domain).find(" protected: the hypervisor keeps"),
+              std::string::npos);
+    EXPECT_EQ(status_json(10'400)["protection"], "protected");
+}
+
 TEST_F(Console, status_without_a_daemon_claims_nothing) {
     EXPECT_EQ(status_json(0)["state"], "never seen");
     set_daemon(Life::alive, 10'000);

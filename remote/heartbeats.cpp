@@ -34,6 +34,15 @@ bool is_known(wire::IdsState state) {
     return false;
 }
 
+bool is_known(wire::Protection protection) {
+    switch (protection) {
+        case wire::Protection::unknown:
+        case wire::Protection::unprotected:
+        case wire::Protection::protected_domain: return true;
+    }
+    return false;
+}
+
 bool is_known(wire::CheckState state) {
     return state == wire::CheckState::ran || state == wire::CheckState::skipped ||
            state == wire::CheckState::failed;
@@ -177,10 +186,22 @@ void observe_progress(bool was_stalled, const Boot& boot, std::vector<Observatio
 
 }  // namespace
 
+std::string_view text(wire::Protection protection) {
+    switch (protection) {
+        case wire::Protection::unknown: break;
+        case wire::Protection::unprotected:
+            return "not protected: the hypervisor does not keep the host out of the VM's memory";
+        case wire::Protection::protected_domain:
+            return "protected: the hypervisor keeps the host out of the VM's memory";
+    }
+    return "unknown: the hypervisor's word on the VM's protection has not come";
+}
+
 std::optional<ParsedHeartbeat> parse_heartbeat(Bytes payload) {
     Reader reader{payload};
     const auto beat = reader.take<wire::Heartbeat>();
-    if (!beat || beat->check_count > wire::kMaxChecks || !is_known(beat->state)) {
+    if (!beat || beat->check_count > wire::kMaxChecks || !is_known(beat->state) ||
+        !is_known(beat->protection)) {
         return std::nullopt;
     }
     ParsedHeartbeat parsed{.beat = *beat, .checks = {}};

@@ -22,6 +22,9 @@ struct Trust {
     bool allow_software_sgx;
 };
 
+// What the hypervisor says of the VM's host, in a sentence.
+[[nodiscard]] std::string_view text(wire::Protection protection);
+
 // Something that the owner should know.
 struct Observation {
     wire::Severity severity;

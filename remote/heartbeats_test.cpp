@@ -165,6 +165,23 @@ TEST_F(Heartbeats, a_payload_of_another_length_than_it_says_is_refused) {
     EXPECT_FALSE(parse_heartbeat(payload));
 }
 
+// Byte by byte, so that an IDS and an owner of different versions agree.
+TEST_F(Heartbeats, protection_is_a_word_at_byte_564_and_what_is_not_known_is_refused) {
+    std::vector<std::uint8_t> payload(760);
+    payload[544] = 2;  // watching
+    EXPECT_EQ(parse_heartbeat(payload)->beat.protection, wire::Protection::unknown)
+        << "what an IDS says that does not know of it";
+    payload[564] = 1;
+    EXPECT_EQ(parse_heartbeat(payload)->beat.protection, wire::Protection::unprotected);
+    payload[564] = 2;
+    EXPECT_EQ(parse_heartbeat(payload)->beat.protection, wire::Protection::protected_domain);
+    payload[564] = 3;
+    EXPECT_FALSE(parse_heartbeat(payload));
+    payload[564] = 2;
+    payload[567] = 1;
+    EXPECT_FALSE(parse_heartbeat(payload));
+}
+
 // --- attestation
 
 TEST_F(Heartbeats, an_attestation_by_another_authority_is_refused) {

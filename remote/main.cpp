@@ -57,7 +57,8 @@ Result<void> run(const Options& options) {
     Store store = Store::create_or_open(settings->store);
     Monitor monitor{{.interval = settings->interval,
                      .authority = settings->authority_key,
-                     .allow_software_sgx = settings->allow_software_sgx},
+                     .allow_software_sgx = settings->allow_software_sgx,
+                     .require_protection = settings->require_protection},
                     OwnerChannel{std::move(*signing), std::move(*sealing), settings->domain},
                     std::move(*rules),
                     store,
@@ -188,6 +189,8 @@ int main(int argc, char** argv) {
         ->capture_default_str();
     init_command.add_flag("--allow-software-sgx", init.allow_software_sgx,
                           "Listen to an IDS without protection from its host's root");
+    init_command.add_flag("--require-protection", init.require_protection,
+                          "Alarm when the hypervisor does not keep the host out of the VM");
 
     remote::Options options;
     const auto command = [&](const char* name, const char* description, auto action) -> CLI::App& {

@@ -128,6 +128,7 @@ std::expected<void, Refusal> Monitor::take_beat(const ids::OpenedMessage& messag
     if (taken->progress) alive_at = proven_alive(beat.remote_nonce, now.instant);
     store_.atomically([&] {
         if (is_new) note_recalled_rules(beat, now);
+        note_protection(beat, is_new, now);
         store_.save_boot(taken->boot);
         store_.add_heartbeat(taken->boot, now.utc, alive_at.has_value());
         for (const Observation& observation : taken->observations)
@@ -231,6 +232,24 @@ void Monitor::note_refusal(const Refusal& refusal, Now now) {
 void Monitor::note_life(const Liveness::Transition& transition, Now now) {
     raise(describe(transition), now);
     save_status(now, true);
+}
+
+// What was protected and is not any more may be another start of the IDS, over another VM of this
+// uuid: it is compared with what was heard last, whoever said it.
+void Monitor::note_protection(const wire::Heartbeat& beat, bool is_new, Now now) {
+    const auto before = boot_ ? boot_->last.beat.protection : wire::Protection::unknown;
+    if (!is_new && beat.protection == before) return;
+    const bool is_protected = beat.protection == wire::Protection::protected_domain;
+    const bool is_lost = !is_protected && before == wire::Protection::protected_domain;
+    const bool is_wrong = is_lost || (!is_protected && options_.require_protection);
+    raise({.severity = is_wrong ? Severity::critical : Severity::info,
+           .kind = "protection",
+           .text = fmt::format("{}{}{}", text(beat.protection),
+                               is_lost ? "; it did keep it out before" : "",
+                               is_wrong && options_.require_protection
+                                   ? "; remote.toml requires it (require_protection)"
+                                   : "")},
+          now);
 }
 
 // At its start an IDS has the rules that its host gives back, and shows them in its first beat.

@@ -33,6 +33,7 @@ class Monitor final {
         std::chrono::milliseconds interval;
         wire::SigningKey authority;
         bool allow_software_sgx;
+        bool require_protection = false;  // alarm unless the hypervisor keeps the host out
     };
 
     // Goes on from what the store has.
@@ -70,6 +71,7 @@ class Monitor final {
     void take_answer(Bytes payload);
     void note_refusal(const Refusal& refusal, Now now);
     void note_life(const Liveness::Transition& transition, Now now);
+    void note_protection(const wire::Heartbeat& beat, bool is_new, Now now);
     void note_recalled_rules(const wire::Heartbeat& first, Now now);
     void note_older_rules(std::uint64_t version, Now now);
     void note_newer_rules(std::uint64_t version, Now now);

@@ -22,10 +22,11 @@ class MonitorTest : public testing::Test {
 
     // A daemon on the same store, as after a restart.
     void start() {
-        monitor_.emplace(
-            Monitor::Options{
-                .interval = T, .authority = owner_.trust().authority, .allow_software_sgx = true},
-            owner_.channel(), rules_, store_, now_);
+        monitor_.emplace(Monitor::Options{.interval = T,
+                                          .authority = owner_.trust().authority,
+                                          .allow_software_sgx = true,
+                                          .require_protection = require_protection_},
+                         owner_.channel(), rules_, store_, now_);
     }
 
     void advance(milliseconds time) {
@@ -82,11 +83,18 @@ class MonitorTest : public testing::Test {
     [[nodiscard]] Life life() { return store_.status()->life; }
 
     [[nodiscard]] std::vector<std::string> alerts(std::string_view kind) {
-        std::vector<std::string> texts;
+        return of_alerts(kind, &Observation::text);
+    }
+    [[nodiscard]] std::vector<wire::Severity> severities(std::string_view kind) {
+        return of_alerts(kind, &Observation::severity);
+    }
+    template <typename T>
+    [[nodiscard]] std::vector<T> of_alerts(std::string_view kind, T Observation::* member) {
+        std::vector<T> values;
         for (const StoredAlert& alert : store_.alerts(0, 1000)) {
-            if (alert.alert.kind == kind) texts.push_back(alert.alert.text);
+            if (alert.alert.kind == kind) values.push_back(alert.alert.*member);
         }
-        return texts;
+        return values;
     }
 
     const config::TemporaryDirectory dir_;
@@ -95,6 +103,7 @@ class MonitorTest : public testing::Test {
     Store store_ = Store::create_or_open(dir_ / "remote.db");
     Now now_{.instant = Instant{1000s}, .utc = 1'000'000};
     FakeIds ids_;
+    bool require_protection_ = false;
     std::optional<Monitor> monitor_;
 };
 
@@ -172,6 +181,51 @@ TEST_F(MonitorTest, an_unsupported_kernel_is_alive_and_told) {
     bring_to_life(ids_);
     EXPECT_EQ(alerts("state"),
               std::vector<std::string>{"unsupported kernel: no BTF; the VM is not watched"});
+}
+
+// --- protection of the VM
+
+TEST_F(MonitorTest, what_the_hypervisor_says_of_the_vms_protection_is_told_once_for_each_change) {
+    ids_.next.protection = wire::Protection::unprotected;
+    bring_to_life(ids_);
+    live_one_interval(ids_);
+    EXPECT_EQ(alerts("protection").size(), 1u);
+    EXPECT_TRUE(alerts("protection").back().starts_with("not protected: "));
+    EXPECT_EQ(severities("protection").back(), wire::Severity::info);
+    ids_.next.protection = wire::Protection::protected_domain;
+    live_one_interval(ids_);
+    live_one_interval(ids_);
+    EXPECT_EQ(alerts("protection").size(), 2u);
+    EXPECT_TRUE(alerts("protection").back().starts_with("protected: "));
+    EXPECT_EQ(severities("protection").back(), wire::Severity::info);
+}
+
+TEST_F(MonitorTest, protection_that_is_lost_is_an_alarm_also_over_restarts_of_ids_and_remote) {
+    ids_.next.protection = wire::Protection::protected_domain;
+    bring_to_life(ids_);
+    monitor_.reset();
+    start();
+    FakeIds next{11};
+    next.next.protection = wire::Protection::unprotected;
+    EXPECT_EQ(take(next.beat()), "");
+    EXPECT_NE(alerts("protection").back().find("it did keep it out before"), std::string::npos);
+    EXPECT_EQ(severities("protection").back(), wire::Severity::critical);
+}
+
+TEST_F(MonitorTest, an_owner_who_requires_protection_is_alarmed_until_it_is_there) {
+    require_protection_ = true;
+    monitor_.reset();
+    start();
+    bring_to_life(ids_);
+    EXPECT_EQ(severities("protection").back(), wire::Severity::critical)
+        << "an IDS that does not know of it is no proof";
+    ids_.next.protection = wire::Protection::unprotected;
+    live_one_interval(ids_);
+    EXPECT_EQ(severities("protection").back(), wire::Severity::critical);
+    EXPECT_NE(alerts("protection").back().find("require_protection"), std::string::npos);
+    ids_.next.protection = wire::Protection::protected_domain;
+    live_one_interval(ids_);
+    EXPECT_EQ(severities("protection").back(), wire::Severity::info);
 }
 
 // --- starts

@@ -23,6 +23,7 @@ struct Settings {
     std::filesystem::path sealing_key;
     wire::SigningKey authority_key;
     bool allow_software_sgx;
+    bool require_protection;
 };
 
 [[nodiscard]] config::Result<Settings> load_settings(const std::filesystem::path& path);
@@ -35,6 +36,7 @@ struct InitOptions {
     std::uint16_t port = 7401;
     std::uint32_t interval_ms = 1000;
     bool allow_software_sgx = false;
+    bool require_protection = false;
 };
 
 // Writes remote.toml, rules.toml and the owner's two key pairs.

@@ -36,10 +36,18 @@ TEST_F(RemoteSettings, what_init_writes_is_read_back) {
     EXPECT_EQ(settings->interval, std::chrono::seconds{1});
     EXPECT_EQ(settings->store, dir_ / "remote/remote.db");
     EXPECT_FALSE(settings->allow_software_sgx);
+    EXPECT_FALSE(settings->require_protection);
     EXPECT_EQ(settings->authority_key, config::load_signing_key(dir_ / "authority.pub"));
     EXPECT_TRUE(config::load_signing_key_pair(settings->signing_key));
     EXPECT_TRUE(config::load_sealing_key_pair(settings->sealing_key));
     EXPECT_TRUE(load_rules(settings->rules));
+}
+
+TEST_F(RemoteSettings, an_owner_may_require_protection) {
+    InitOptions strict = options();
+    strict.require_protection = true;
+    ASSERT_TRUE(init(strict));
+    EXPECT_TRUE(load_settings(dir_ / "remote/remote.toml")->require_protection);
 }
 
 TEST_F(RemoteSettings, init_may_come_before_the_authority_has_its_key) {

@@ -13,6 +13,7 @@
 #include "wire/attestation.hpp"
 #include "wire/bytes.hpp"
 #include "wire/ids.hpp"
+#include "wire/sgm_op.hpp"
 
 namespace sgm::wire {
 
@@ -81,13 +82,14 @@ struct Heartbeat {
     std::uint32_t registrations;          // 552  sessions opened since boot, 1 at the first beat
     std::uint32_t refused_answers;        // 556  answers of the hypervisor side refused since boot
     std::uint32_t check_count;            // 560
-    std::uint32_t reserved;               // 564  0
+    Protection protection;                // 564  the hypervisor's word, sealed, before this scan
     std::array<char, 64> kernel;          // 568  release, "6.1.0-44-cloud-amd64"
     std::array<char, 128> reason;         // 632  why the state is not `watching`
 };
 static_assert(sizeof(Heartbeat) == 760);
 static_assert(offsetof(Heartbeat, beat) == 464);
 static_assert(offsetof(Heartbeat, rules_version) == 528);
+static_assert(offsetof(Heartbeat, protection) == 564);
 static_assert(offsetof(Heartbeat, kernel) == 568);
 
 inline constexpr std::uint32_t kMaxChecks = 64;

@@ -54,6 +54,7 @@ class SyntheticGuest final : public Domain {
     wire::Uuid id{0x11, 0x22};
     std::uint64_t current_epoch = 7;
     wire::Readability current_readability = wire::Readability::readable;
+    wire::Protection current_protection = wire::Protection::unprotected;
     AddressFormat format{};
     std::vector<wire::Registers> vcpus{wire::Registers{}};
     bool can_hold = true;
@@ -73,7 +74,7 @@ class SyntheticGuest final : public Domain {
     std::uint64_t epoch() const override { return current_epoch; }
     std::uint32_t vcpu_count() const override;
     wire::Readability readability() const override { return current_readability; }
-    wire::Protection protection() const override { return wire::Protection::unprotected; }
+    wire::Protection protection() const override { return current_protection; }
     AddressFormat address_format() const override { return format; }
     std::span<const wire::RamRange> ram_ranges() const override { return ranges_; }
     wire::RamRange populated(std::uint64_t start, std::uint64_t end) override;
