@@ -50,6 +50,7 @@ class Report:
     def __init__(self):
         self.began = time.monotonic()
         self.failures = 0
+        self.skipped = []
 
     def step(self, number, title):
         print(painted(1, f"\n{number}. {title}") + f"  ({self.seconds():.0f} s)", flush=True)
@@ -71,6 +72,11 @@ class Report:
             if otherwise:
                 self.show(str(otherwise))
         return held
+
+    def skip(self, text):
+        """What could not be tried here: neither held nor failed."""
+        self.skipped.append(text)
+        print(f"   {painted('33', 'SKIP')}    {text}", flush=True)
 
     def seconds(self):
         return time.monotonic() - self.began

@@ -5,8 +5,8 @@
 //
 //   paths DOMID    protects the domain; it stays paused meanwhile, and goes on afterwards
 //
-// Prints a line for each way and exits with 1 when one of them is open. "not here": this Xen, CPU
-// or kind of domain has no such thing, before as after.
+// Prints a line for each way and exits with 1 when one of them is open. SKIP: this Xen, CPU or
+// kind of domain has no such thing, before as after; nothing was tried.
 #include "privcmd.h"
 
 // RAM of any Linux guest: where its kernel lies.
@@ -720,21 +720,24 @@ static void try_before(const struct path* path) {
     if (path->kind & MUST_BE_OPEN) {
         verdict(result >= 0, "before: %s: %s", path->name,
                 result >= 0 ? "open" : strerror((int)-result));
-    } else {
-        verdict(result != -EPERM || path->kind & MACHINE, "before: %s: %s%s", path->name,
-                result >= 0 ? "open" : "not here: ", result >= 0 ? "" : strerror((int)-result));
+    } else if (result == -EPERM) {
+        verdict((path->kind & MACHINE) != 0, "before: %s: refused already", path->name);
+    } else if (result >= 0) {
+        verdict(true, "before: %s: open", path->name);
     }
+    // Any other error: try_after() tells whether that is all that it ever says.
 }
 
 static void try_after(const struct path* path) {
     const long result = path->try();
-    const bool not_here = result < 0 && result == results_before[path - kPaths];
-    verdict(result == -EPERM || not_here, "after: %s: %s%s", path->name,
+    if (result < 0 && result != -EPERM && result == results_before[path - kPaths]) {
+        skip(path->name, result);
+        return;
+    }
+    verdict(result == -EPERM, "after: %s: %s", path->name,
             result == -EPERM ? "refused"
-            : not_here       ? "not here: "
             : result >= 0    ? "OPEN"
-                             : "",
-            result == -EPERM || result >= 0 ? "" : strerror((int)-result));
+                             : strerror((int)-result));
 }
 
 static struct sgm_xen_op* protect(void) {

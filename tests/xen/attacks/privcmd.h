@@ -92,4 +92,10 @@ __attribute__((format(printf, 2, 3))) static void verdict(bool passed, const cha
     if (!passed) ++failures;
 }
 
+// What could not be tried on this machine is neither passed nor failed.
+static inline void skip(const char* name, long result) {
+    printf("SKIP %s: not here: %s\n", name, strerror((int)-result));
+    fflush(stdout);
+}
+
 #endif
