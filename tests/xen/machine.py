@@ -32,6 +32,7 @@ from guest import Commands, qemu
 HERE = Path(__file__).resolve().parent
 BOOT_SECONDS = 420  # 10 to 25 s are usual on two idle cores
 COMMAND_SECONDS = 420
+TIME_OVER = 124  # as timeout(1) says it
 TOOLS = ("xl", "xenstored", "xen-init-dom0", "xenconsoled", "libxl-save-helper")
 
 # QEMU 7.2's SMAP breaks the return of a PV dom0 to its user space; with all that TCG offers, a PVH
@@ -336,13 +337,16 @@ xl create -q /root/{self.name}.cfg""")
         return [*answer, last[3:]]
 
     def _await(self, pattern, what, begin=0):
-        status, _ = self.machine.try_run(
+        status, output = self.machine.try_run(
             f"i=0; until tail -c +{begin + 1} {self._log} 2>/dev/null | grep -q -E '{pattern}'; do "
-            "i=$((i+1)); [ $i -lt 1500 ] || exit 1; usleep 200000; done"
+            f"i=$((i+1)); [ $i -lt 1500 ] || exit {TIME_OVER}; usleep 200000; done"
         )
         if status != 0:
             console = self.machine.run(f"tail -n 15 {self._log} 2>/dev/null || true")
-            raise Trouble(f"domU {self.name} is not {what}; its console ends:\n{console}")
+            why = "it took too long" if status == TIME_OVER else f"status {status} {output.strip()}"
+            kernel = self.machine.try_run("dmesg | tail -n 5")[1]
+            raise Trouble(f"domU {self.name} is not {what} ({why}); its console ends:\n{console}\n"
+                          f"and dom0's kernel said:\n{kernel}")  # fmt: skip
 
 
 def main():
