@@ -205,9 +205,11 @@ def main():
                         help="with commands that give dom0 what is not sealed: for tests alone")
     parser.add_argument("--jobs", type=int, help="compilers at a time (all CPUs)")
     options = parser.parse_args()
-    kept = get(options.jobs, options.test_build)
     out = ROOT / "build" / ("xen-test" if options.test_build else "xen")
     out.mkdir(parents=True, exist_ok=True)
+    for name in IMAGES.values():  # nobody takes an older one for this, should it not be had
+        (out / name).unlink(missing_ok=True)
+    kept = get(options.jobs, options.test_build)
     record = json.loads((kept / "record.json").read_text())
     for name in record["sha384"]:
         shutil.copyfile(kept / name, out / name)
