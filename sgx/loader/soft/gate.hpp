@@ -4,6 +4,7 @@
 #pragma once
 
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -49,15 +50,23 @@ enum class Turn : std::uint32_t {
     gone = 2,  // written by the host's keeper when the monitor's process has ended
 };
 
+// Of one of the two sides of a gate.
+struct Side {
+    std::atomic<std::uint32_t> asleep;
+    std::atomic<std::uint32_t> cpu;  // on which it began to wait
+};
+
 // Of one thread. A cache line of its own.
 struct alignas(64) Gate {
     std::atomic<Turn> turn;
-    std::atomic<std::uint32_t> host_asleep;
-    std::atomic<std::uint32_t> enclave_asleep;
+    Side host;
+    Side enclave;
+    std::atomic<std::uint32_t> enclave_thread;  // its id, before the turn is the host's at first
     std::uint64_t rdi;  // whoever has the turn reads these and writes them anew
     std::uint64_t rsi;
     std::uint64_t rdx;
 };
+static_assert(sizeof(Gate) == 64);
 static_assert(sizeof(std::atomic<Turn>) == 4 && std::atomic<Turn>::is_always_lock_free);
 
 struct Gates {
@@ -66,16 +75,27 @@ struct Gates {
     std::uint32_t fault_signal;  // set before the monitor ends because of a fault inside
 };
 
+// Where the two sides of a gate run, as far as a side about to wait knows.
+enum class Whereabouts : std::uint8_t {
+    together,  // on one CPU: the other cannot run while this one looks
+    apart,
+};
+
 // How often a side looks before it sleeps: some tens of microseconds, about what a wake-up costs.
 // It learns: each wait that went to sleep halves it, so that a side whose partner is always slow
 // gives the core to others at once. One that ended in time makes it whole again, and so does every
 // eighth that did not: two sides that have become impatient would otherwise wait for each other's
-// wake-ups for ever.
+// wake-ups for ever. Together it does not look at all; once they have parted it looks long, as the
+// other's CPU may have to leave its idle state first.
 class Patience final {
   public:
     // True when `ready` was, in time.
     template <typename Ready>
-    bool spin(Ready ready) {
+    bool spin(Whereabouts whereabouts, Ready ready) {
+        if (whereabouts == Whereabouts::together) {
+            turns_ = kParted;
+            return ready();
+        }
         for (int i = 0; i < turns_; ++i) {
             if (ready()) {
                 *this = {};
@@ -83,13 +103,14 @@ class Patience final {
             }
             __builtin_ia32_pause();
         }
-        turns_ = ++slept_ % 8 == 0 ? kMost : std::max(turns_ / 2, kLeast);
+        turns_ = ++slept_ % 8 == 0 ? kMost : std::clamp(turns_ / 2, kLeast, kMost);
         return false;
     }
 
   private:
     static constexpr int kLeast = 64;
     static constexpr int kMost = 2048;
+    static constexpr int kParted = 16'384;
     int turns_ = kMost;
     unsigned slept_ = 0;
 };
@@ -98,28 +119,31 @@ inline void wake(std::atomic<Turn>& turn) {
     ::syscall(SYS_futex, &turn, FUTEX_WAKE, 1, nullptr, nullptr, 0);
 }
 
-// Gives the turn away; `asleep` is the other side's flag.
-inline void hand_over(std::atomic<Turn>& turn, Turn to, const std::atomic<std::uint32_t>& asleep) {
-    turn.store(to);
-    if (asleep.load() != 0) wake(turn);
-}
-
-// Waits until the turn is not `theirs` any more; `asleep` is one's own flag.
-inline Turn await_turn(std::atomic<Turn>& turn, Turn theirs, std::atomic<std::uint32_t>& asleep,
+// Waits until the turn is not `theirs` any more.
+inline Turn await_turn(Gate& gate, Turn theirs, Side& mine, Whereabouts whereabouts,
                        Patience& patience) {
     Turn seen = theirs;
-    if (patience.spin([&] { return (seen = turn.load(std::memory_order_acquire)) != theirs; }))
+    if (patience.spin(whereabouts,
+                      [&] { return (seen = gate.turn.load(std::memory_order_acquire)) != theirs; }))
         return seen;
     for (;;) {
-        asleep.store(1);
-        const Turn now = turn.load();
+        mine.asleep.store(1);
+        const Turn now = gate.turn.load();
         if (now != theirs) {
-            asleep.store(0);
+            mine.asleep.store(0);
             return now;
         }
-        ::syscall(SYS_futex, &turn, FUTEX_WAIT, static_cast<std::uint32_t>(now), nullptr, nullptr,
-                  0);
+        ::syscall(SYS_futex, &gate.turn, FUTEX_WAIT, static_cast<std::uint32_t>(now), nullptr,
+                  nullptr, 0);
     }
+}
+
+// Tells the other side where this one is, before the turn is given away.
+inline Whereabouts note_whereabouts(Side& mine, const Side& other) {
+    const auto cpu = static_cast<std::uint32_t>(::sched_getcpu());
+    mine.cpu.store(cpu, std::memory_order_relaxed);
+    return other.cpu.load(std::memory_order_relaxed) == cpu ? Whereabouts::together
+                                                            : Whereabouts::apart;
 }
 
 }  // namespace sgm::sgx::soft

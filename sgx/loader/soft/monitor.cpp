@@ -64,6 +64,7 @@ __attribute__((no_stack_protector, no_sanitize("address", "undefined"))) void on
 // What each thread needs of its own before it goes in: RDTSC faults, as in an enclave of SGX1, and
 // the enclave's stack is none for a signal.
 bool prepare_thread(std::size_t thread) {
+    gates->threads[thread].enclave_thread.store(static_cast<std::uint32_t>(::gettid()));
     static std::array<std::array<std::uint8_t, 64 * 1024>, kMaxThreads> stacks;
     stack_t alternate{};
     alternate.ss_sp = stacks[thread].data();
@@ -219,8 +220,10 @@ void set_up() {
     Gate& gate = gates->threads[thread];
     Patience patience;
     for (;;) {
-        hand_over(gate.turn, Turn::host, gate.host_asleep);
-        (void)await_turn(gate.turn, Turn::host, gate.enclave_asleep, patience);
+        const Whereabouts whereabouts = note_whereabouts(gate.enclave, gate.host);
+        gate.turn.store(Turn::host);
+        if (gate.host.asleep.load() != 0) wake(gate.turn);
+        (void)await_turn(gate, Turn::host, gate.enclave, whereabouts, patience);
         Crossing crossing{gate.rdi, gate.rsi, gate.rdx};
         cpu->enter(crossing, thread);
         gate.rdi = crossing.rdi;

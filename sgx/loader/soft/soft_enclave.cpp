@@ -21,6 +21,7 @@
 #include <cstring>
 #include <future>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <thread>
 #include <utility>
@@ -28,6 +29,7 @@
 
 #include "config/descriptor.hpp"
 #include "sgx/loader/soft/gate.hpp"
+#include "sgx/loader/soft/placement.hpp"
 #include "sgx/loader/soft/platform.hpp"
 
 namespace sgm::sgx::soft {
@@ -161,6 +163,12 @@ class Keeper final {
     std::thread thread_;
 };
 
+// What the host has learnt about crossing one gate.
+struct Way {
+    Patience patience;
+    Placement placement;
+};
+
 class SoftEnclave final : public Enclave {
   public:
     SoftEnclave() = default;
@@ -189,8 +197,7 @@ class SoftEnclave final : public Enclave {
     // One of the enclave's threads, while a call of ours is in it.
     class Thread;
     [[nodiscard]] bool start();
-    [[nodiscard]] std::expected<wire::EnclaveResult, EnclaveLoss> run_on(Gate& gate,
-                                                                         Patience& patience,
+    [[nodiscard]] std::expected<wire::EnclaveResult, EnclaveLoss> run_on(Gate& gate, Way& way,
                                                                          wire::EcallNumber number,
                                                                          std::uint64_t argument,
                                                                          OcallHandler& handler);
@@ -205,7 +212,7 @@ class SoftEnclave final : public Enclave {
     std::mutex mutex_;  // of what follows
     std::condition_variable thread_is_free_;
     std::vector<std::size_t> free_threads_;
-    std::array<Patience, kMaxThreads> patience_;
+    std::array<Way, kMaxThreads> ways_;
     bool started_ = false;
     std::atomic<bool> dead_ = false;
 };
@@ -229,7 +236,7 @@ class SoftEnclave::Thread final {
     Thread(const Thread&) = delete;
     Thread& operator=(const Thread&) = delete;
     [[nodiscard]] Gate& gate() const { return enclave_.gates_->threads[number_]; }
-    [[nodiscard]] Patience& patience() const { return enclave_.patience_[number_]; }
+    [[nodiscard]] Way& way() const { return enclave_.ways_[number_]; }
 
   private:
     SoftEnclave& enclave_;
@@ -342,22 +349,29 @@ bool SoftEnclave::start() {
     if (!send({.kind = SetupKind::start, .reserved = 0, .size = 0}, {})) return false;
     for (std::size_t thread = 0; thread < thread_count_; ++thread) {
         Gate& gate = gates_->threads[thread];
-        if (await_turn(gate.turn, Turn::enclave, gate.host_asleep, patience_[thread]) != Turn::host)
+        if (await_turn(gate, Turn::enclave, gate.host, Whereabouts::apart,
+                       ways_[thread].patience) != Turn::host)
             return false;
     }
     return true;
 }
 
 // Into the enclave and out again. False when it is gone.
-bool cross(Gate& gate, Patience& patience, std::uint64_t rdi, std::uint64_t rsi) {
+bool cross(Gate& gate, Way& way, std::uint64_t rdi, std::uint64_t rsi) {
     gate.rdi = rdi;
     gate.rsi = rsi;
     gate.rdx = 0;
+    Whereabouts whereabouts = note_whereabouts(gate.host, gate.enclave);
+    std::optional<KeptAway> kept_away;
+    if (way.placement.wants_to_part(whereabouts, Placement::Clock::now)) {
+        kept_away.emplace(static_cast<pid_t>(gate.enclave_thread.load()));
+        if (kept_away->moved()) whereabouts = Whereabouts::apart;
+    }
     // The keeper may have said `gone` in the meantime: that word must stay.
     Turn mine = Turn::host;
     if (!gate.turn.compare_exchange_strong(mine, Turn::enclave)) return false;
-    if (gate.enclave_asleep.load() != 0) wake(gate.turn);
-    return await_turn(gate.turn, Turn::enclave, gate.host_asleep, patience) == Turn::host;
+    if (gate.enclave.asleep.load() != 0) wake(gate.turn);
+    return await_turn(gate, Turn::enclave, gate.host, whereabouts, way.patience) == Turn::host;
 }
 
 std::expected<wire::EnclaveResult, EnclaveLoss> SoftEnclave::run(wire::EcallNumber number,
@@ -369,10 +383,10 @@ std::expected<wire::EnclaveResult, EnclaveLoss> SoftEnclave::run(wire::EcallNumb
         return std::unexpected(keeper_->loss());
     }
     const Thread thread{*this};
-    return run_on(thread.gate(), thread.patience(), number, argument, handler);
+    return run_on(thread.gate(), thread.way(), number, argument, handler);
 }
 
-std::expected<wire::EnclaveResult, EnclaveLoss> SoftEnclave::run_on(Gate& gate, Patience& patience,
+std::expected<wire::EnclaveResult, EnclaveLoss> SoftEnclave::run_on(Gate& gate, Way& way,
                                                                     wire::EcallNumber number,
                                                                     std::uint64_t argument,
                                                                     OcallHandler& handler) {
@@ -383,7 +397,7 @@ std::expected<wire::EnclaveResult, EnclaveLoss> SoftEnclave::run_on(Gate& gate, 
     std::uint64_t rdi = static_cast<std::uint64_t>(number);
     std::uint64_t rsi = argument;
     for (;;) {
-        if (!cross(gate, patience, rdi, rsi)) return lost(keeper_->loss());
+        if (!cross(gate, way, rdi, rsi)) return lost(keeper_->loss());
         switch (wire::ExitReason{gate.rdi}) {
             case wire::ExitReason::ocall: {
                 wire::OcallFrame* frame = frame_at(shared_, gate.rdx);
