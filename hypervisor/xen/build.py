@@ -9,6 +9,7 @@ in its place. What was built is kept by the hash of what this project puts in, s
 once on each machine.
 
     build.py                 build/xen/xen-sgmonitor (for GRUB, or QEMU's -kernel) and .efi
+    build.py --deb           and a Debian package of it (deb.py)
     build.py --test-build    build/xen-test/..., with commands that are only for tests
 """
 
@@ -28,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "vm"))
 
 import apply
+import deb
 from common import CACHE, Missing, Trouble, main_of
 from kernels import MIRROR, PrivateApt
 
@@ -62,7 +64,7 @@ def what_goes_in(test_build):
     """The hash of this project's part, by which a build is kept."""
     names = [path for directory, pattern in apply.OURS for path in (ROOT / directory).glob(pattern)]
     names += [path for path in Path(__file__).parent.iterdir()
-              if path.suffix in {".c", ".h", ".lds", ".mk", ".py"} and path.name != "apply_test.py"]
+              if path.suffix in {".c", ".h", ".lds", ".mk"} or path.name in {"apply.py", "build.py"}]
     total = hashlib.sha256(b"test" if test_build else b"product")
     for path in sorted(set(names)):
         total.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
@@ -201,8 +203,10 @@ def get(jobs=None, test_build=False):
 
 def main():
     parser = argparse.ArgumentParser(prog="./dev xen build", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--test-build", action="store_true",
-                        help="with commands that give dom0 what is not sealed: for tests alone")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--test-build", action="store_true",
+                      help="with commands that give dom0 what is not sealed: for tests alone")
+    kind.add_argument("--deb", action="store_true", help="also a Debian package, to install")
     parser.add_argument("--jobs", type=int, help="compilers at a time (all CPUs)")
     options = parser.parse_args()
     out = ROOT / "build" / ("xen-test" if options.test_build else "xen")
@@ -216,6 +220,11 @@ def main():
     print(f"Xen {record['xen']} with SGmonitor" + (", TEST BUILD" if options.test_build else ""))
     for name, hash_ in record["sha384"].items():
         print(f"{out.relative_to(ROOT) / name}\n  SHA-384 {hash_}")
+    if options.deb:
+        for old in out.glob("*.deb"):
+            old.unlink()
+        package = deb.make(out / "xen-sgmonitor", record, out, ROOT)
+        print(f"{package.relative_to(ROOT)}\n  SHA-384 {sha384(package)}")
     return 0
 
 

@@ -35,7 +35,7 @@ bool sha256_is_right() {
 
 // The key, nonce and additional data of McGrew and Viega's GCM test case 16; 200 bytes of text, so
 // that whole groups of blocks, single ones and a part of one occur.
-bool aes_gcm_is_right() {
+bool aes_gcm_is_right(std::uint8_t fault) {
     constexpr auto kKey =
         hex<32>("feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308");
     constexpr auto kNonce = hex<12>("cafebabefacedbaddecaf888");
@@ -51,6 +51,7 @@ bool aes_gcm_is_right() {
     std::array<std::uint8_t, 200> text = plain;
     std::array<std::uint8_t, 16> tag{};
     if (!cipher.seal(kNonce, kAad, text, text, tag)) return false;
+    tag[0] ^= fault;
     if (tag != kTag || crypto::sha256(text) != kTextDigest) return false;
     std::array<std::uint8_t, 200> opened{};
     if (!cipher.open(kNonce, kAad, text, tag, opened) || opened != plain) return false;
@@ -98,8 +99,8 @@ bool hpke_is_right() {
 
 }  // namespace
 
-bool cryptography_gives_known_answers() {
-    return sha256_is_right() && aes_gcm_is_right() && ed25519_is_right() && hpke_is_right();
+bool cryptography_gives_known_answers(std::uint8_t fault) {
+    return sha256_is_right() && aes_gcm_is_right(fault) && ed25519_is_right() && hpke_is_right();
 }
 
 }  // namespace sgm::xen

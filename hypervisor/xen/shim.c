@@ -46,6 +46,15 @@ boolean_param("sgm_allow_software", opt_allow_software);
 static char __initdata opt_protect[1024];
 string_param("sgm_protect", opt_protect);
 
+#ifdef SGM_XEN_TEST_BUILD
+static bool __initdata opt_wrong_answer;
+boolean_param("sgm_test_wrong_answer", opt_wrong_answer);
+
+uint32_t __init sgm_xen_wants_wrong_answers(void) {
+    return opt_wrong_answer;
+}
+#endif
+
 #define MAX_LISTED 27 /* what the option's text has room for */
 static xen_domain_handle_t __read_mostly listed[MAX_LISTED];
 static unsigned int __read_mostly listed_count;

@@ -101,6 +101,8 @@ uint32_t sgm_xen_serve(const uint8_t* call, uint32_t size, uint8_t* reply);
 uint32_t sgm_xen_open_sessions(void);
 
 #ifdef SGM_XEN_TEST_BUILD
+// 1: sgm_test_wrong_answer is on Xen's command line; the self-test is to fail.
+uint32_t sgm_xen_wants_wrong_answers(void);
 // A batch without session or seal; takes over the reference to `d`. Returns the answer's size, 0:
 // not a batch.
 uint32_t sgm_xen_serve_plain(struct domain* d, const uint8_t* batch, uint32_t size, uint8_t* answer,

@@ -5,6 +5,7 @@
 
 #include "hypervisor/core/testing/client.hpp"
 #include "hypervisor/core/testing/machine.hpp"
+#include "hypervisor/xen/known_answers.hpp"
 #include "hypervisor/xen/shim.h"
 #include "hypervisor/xen/testing/fake_xen.hpp"
 #include "wire/xen_op.h"
@@ -46,6 +47,12 @@ class XenPortTest : public ::testing::Test {
     std::unique_ptr<Machine> machine =
         hypervisor::testing::make_machine({&guest, &other}, authority.public_key());
 };
+
+TEST_F(XenPortTest, one_wrong_bit_in_what_a_cpu_computes_fails_the_self_test) {
+    EXPECT_TRUE(cryptography_gives_known_answers());
+    for (int bit = 0; bit < 8; ++bit)
+        EXPECT_FALSE(cryptography_gives_known_answers(static_cast<std::uint8_t>(1u << bit)));
+}
 
 TEST_F(XenPortTest, a_batch_gives_back_what_it_took) {
     const auto session = open(guest);
