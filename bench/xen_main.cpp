@@ -78,27 +78,37 @@ double since_ms(std::chrono::steady_clock::time_point begin) {
 // Whoever is slow is not asked again.
 constexpr double kEnoughMs = 20'000;
 
+// How long each of at most so many lists took, in ms by `list`.
+Result<Samples> repeat(std::uint32_t lists, const std::function<Result<double>()>& list) {
+    Samples times;
+    const auto begin = std::chrono::steady_clock::now();
+    while (times.size() < lists && (times.empty() || since_ms(begin) < kEnoughMs)) {
+        const auto time = list();
+        if (!time) return std::unexpected{time.error()};
+        times.push_back(*time);
+    }
+    return times;
+}
+
 // The median of at most so many lists; `list` gives how many processes it saw, `calls` counts what
 // it asks of Xen.
 Result<Line> measure(const std::string& method, std::uint32_t lists,
                      const std::function<std::size_t()>& list,
                      const std::function<std::uint64_t()>& calls) {
-    Samples times;
     std::size_t processes = 0;
-    const auto begin = std::chrono::steady_clock::now();
     const std::uint64_t calls_before = calls();
-    while (times.size() < lists && (times.empty() || since_ms(begin) < kEnoughMs)) {
-        const auto list_begin = std::chrono::steady_clock::now();
+    const auto times = repeat(lists, [&]() -> Result<double> {
+        const auto begin = std::chrono::steady_clock::now();
         processes = list();
         if (processes == 0) return std::unexpected{Error{method + ": the list met a fault"}};
-        times.push_back(since_ms(list_begin));
-    }
-    const std::uint64_t count = times.size();
+        return since_ms(begin);
+    });
+    if (!times) return std::unexpected{times.error()};
     return Line{.method = method,
-                .ms = median(times),
+                .ms = median(*times),
                 .processes = processes,
-                .lists = count,
-                .hypercalls = (calls() - calls_before) / count,
+                .lists = times->size(),
+                .hypercalls = (calls() - calls_before) / times->size(),
                 .ocalls = 0};
 }
 
@@ -147,18 +157,18 @@ Result<void> conventional(const Options& options) {
 }
 
 Result<Line> sealed(Rig& rig, const std::string& method, Task task, std::uint32_t lists) {
-    Samples times;
-    Line line{
-        .method = method, .ms = 0, .processes = 0, .lists = lists, .hypercalls = 0, .ocalls = 0};
-    for (std::uint32_t i = 0; i < lists; ++i) {
+    Line line{.method = method, .ms = 0, .processes = 0, .lists = 0, .hypercalls = 0, .ocalls = 0};
+    const auto times = repeat(lists, [&]() -> Result<double> {
         const auto outcome = rig.run({.task = task, .count = 1, .size = 0});
         if (!outcome) return std::unexpected{outcome.error()};
-        times.push_back(outcome->elapsed_ns / 1e6);
         line.processes = outcome->result.rows;
         line.ocalls = outcome->hypervisor_ocalls;
         line.hypercalls = outcome->hypervisor_ocalls;
-    }
-    line.ms = median(times);
+        return outcome->elapsed_ns / 1e6;
+    });
+    if (!times) return std::unexpected{times.error()};
+    line.lists = times->size();
+    line.ms = median(*times);
     return line;
 }
 

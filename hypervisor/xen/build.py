@@ -211,8 +211,9 @@ def main():
     options = parser.parse_args()
     out = ROOT / "build" / ("xen-test" if options.test_build else "xen")
     out.mkdir(parents=True, exist_ok=True)
-    for name in IMAGES.values():  # nobody takes an older one for this, should it not be had
-        (out / name).unlink(missing_ok=True)
+    # Nobody takes an older one for this, should it not be had.
+    for old in (*(out / name for name in IMAGES.values()), *out.glob("*.deb")):
+        old.unlink(missing_ok=True)
     kept = get(options.jobs, options.test_build)
     record = json.loads((kept / "record.json").read_text())
     for name in record["sha384"]:
@@ -221,8 +222,6 @@ def main():
     for name, hash_ in record["sha384"].items():
         print(f"{out.relative_to(ROOT) / name}\n  SHA-384 {hash_}")
     if options.deb:
-        for old in out.glob("*.deb"):
-            old.unlink()
         package = deb.make(out / "xen-sgmonitor", record, out, ROOT)
         print(f"{package.relative_to(ROOT)}\n  SHA-384 {sha384(package)}")
     return 0

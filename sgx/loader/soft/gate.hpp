@@ -61,7 +61,7 @@ struct alignas(64) Gate {
     std::atomic<Turn> turn;
     Side host;
     Side enclave;
-    std::atomic<std::uint32_t> enclave_thread;  // its id, before the turn is the host's at first
+    std::atomic<std::uint32_t> enclave_thread;  // its id, for SoftEnclave::start() alone
     std::uint64_t rdi;  // whoever has the turn reads these and writes them anew
     std::uint64_t rsi;
     std::uint64_t rdx;

@@ -62,10 +62,10 @@ __attribute__((no_stack_protector, no_sanitize("address", "undefined"))) void on
 }
 
 // What each thread needs of its own before it goes in: RDTSC faults, as in an enclave of SGX1, and
-// the enclave's stack is none for a signal.
+// the enclave's stack is none for a signal. The host learns which thread it is.
 bool prepare_thread(std::size_t thread) {
-    gates->threads[thread].enclave_thread.store(static_cast<std::uint32_t>(::gettid()));
     static std::array<std::array<std::uint8_t, 64 * 1024>, kMaxThreads> stacks;
+    gates->threads[thread].enclave_thread.store(static_cast<std::uint32_t>(::gettid()));
     stack_t alternate{};
     alternate.ss_sp = stacks[thread].data();
     alternate.ss_size = stacks[thread].size();

@@ -167,6 +167,7 @@ class Keeper final {
 struct Way {
     Patience patience;
     Placement placement;
+    pid_t enclave_thread = 0;
 };
 
 class SoftEnclave final : public Enclave {
@@ -349,9 +350,12 @@ bool SoftEnclave::start() {
     if (!send({.kind = SetupKind::start, .reserved = 0, .size = 0}, {})) return false;
     for (std::size_t thread = 0; thread < thread_count_; ++thread) {
         Gate& gate = gates_->threads[thread];
-        if (await_turn(gate, Turn::enclave, gate.host, Whereabouts::apart,
-                       ways_[thread].patience) != Turn::host)
+        Way& way = ways_[thread];
+        if (await_turn(gate, Turn::enclave, gate.host, Whereabouts::apart, way.patience) !=
+            Turn::host)
             return false;
+        // Once, while only the monitor has run: the enclave could name any thread of this user.
+        way.enclave_thread = static_cast<pid_t>(gate.enclave_thread.load());
     }
     return true;
 }
@@ -364,7 +368,7 @@ bool cross(Gate& gate, Way& way, std::uint64_t rdi, std::uint64_t rsi) {
     Whereabouts whereabouts = note_whereabouts(gate.host, gate.enclave);
     std::optional<KeptAway> kept_away;
     if (way.placement.wants_to_part(whereabouts, Placement::Clock::now)) {
-        kept_away.emplace(static_cast<pid_t>(gate.enclave_thread.load()));
+        kept_away.emplace(way.enclave_thread);
         if (kept_away->moved()) whereabouts = Whereabouts::apart;
     }
     // The keeper may have said `gone` in the meantime: that word must stay.
