@@ -21,9 +21,10 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1] / "demo"), str(HERE.parent / "vm"), str(HERE)]
 
+import boots
 import capture
+import initramfs
 import packages
-import switched_off
 from common import REPOSITORY, Missing, Trouble, main_of, program, wait_until
 from demo import Report, painted
 from dom0_parties import XenParties, dom0_programs
@@ -40,7 +41,7 @@ ATTACK_DOMAIN = "6f1c0b4e-1d2a-4c55-9a37-0c8d5e2b7f12"
 WATCH_SECONDS = 600
 ATTACH_SECONDS = 120
 # How often a domain is destroyed while it is being read.
-DESTROYED = 5
+DESTROYED = 3
 MARK = "seen-by-owner"
 LISTS = 3  # of each method that is compared
 
@@ -49,7 +50,7 @@ def compile_attacks(directory):
     """The programs that attack Xen from dom0 (attacks/), for its file system."""
     headers = packages.get().tree / "usr/include"
     files = {}
-    for name in ("garbage", "paths"):
+    for name in ("garbage", "paths", "registers"):
         out = directory / name
         subprocess.run(
             ["cc", "-std=gnu11", "-O2", "-static", "-I", REPOSITORY, "-I", headers,
@@ -58,6 +59,21 @@ def compile_attacks(directory):
         )  # fmt: skip
         files[f"opt/sgmonitor/{name}"] = out
     return files
+
+
+def domu_that_attacks(directory, attacks):
+    """The file system of a domU that makes the hypercall (attacks/domu.sh), for dom0's."""
+    xen = packages.get()
+    sources = {
+        "init": HERE / "attacks/domu.sh",
+        "bin/busybox": xen.busybox,
+        "xen-privcmd.ko": xen.module("xen-privcmd"),
+        "garbage": attacks["opt/sgmonitor/garbage"],
+    }
+    image = directory / "attacker.img"
+    image.write_bytes(initramfs.pack({to: Path(path).read_bytes() for to, path in sources.items()}))
+    # The cloud kernel of the other domUs has no such module.
+    return {"boot/attacker.img": image, "boot/vmlinuz-generic": xen.kernel}
 
 
 def side_by_side(seen, own, rows=4):
@@ -100,7 +116,8 @@ class Run:
             self.mrenclave[kind] = parties.initialise()
             self.parties[kind] = parties
             first = first or parties
-        extra = dom0_programs() | compile_attacks(self.directory)
+        attacks = compile_attacks(self.directory)
+        extra = dom0_programs() | attacks | domu_that_attacks(self.directory, attacks)
         self.machine = self.stack.enter_context(
             Machine(self.image, dom0=self.dom0, extra=extra, progress=report.progress,
                     xen_options=f"sgm_authority={first.authority_hex} sgm_allow_software=1")
@@ -241,6 +258,13 @@ class Run:
         report.step(number, "dom0 attacks: garbage hypercalls, and every way into a protected domU")
         self.run_attack("garbage")
         for kind in ("pvh", "pv"):
+            attacker = DomU(self.machine, f"attacker-{kind}", kind, ATTACK_DOMAIN,
+                            kernel="/boot/vmlinuz-generic", ramdisk="/boot/attacker.img")  # fmt: skip
+            attacker.create()
+            status, output = attacker.await_answer("garbage --domu")
+            self.judge_attack(f"garbage --domu, in a {kind.upper()} domU", int(status), output)
+            attacker.destroy()
+        for kind in ("pvh", "pv"):
             report.progress(f"a {kind.upper()} domU")
             domu = DomU(self.machine, f"attacked-{kind}", kind, ATTACK_DOMAIN).create()
             self.run_attack(f"paths {domu.domid}")
@@ -249,6 +273,9 @@ class Run:
 
     def run_attack(self, command):
         status, output = self.machine.try_run(command, 300)
+        self.judge_attack(command, status, output)
+
+    def judge_attack(self, command, status, output):
         lines = [line for line in output.splitlines() if line.startswith(("PASS", "FAIL"))]
         skipped = [line[5:] for line in output.splitlines() if line.startswith("SKIP")]
         for line in skipped:
@@ -377,9 +404,9 @@ def run_once(options):
                 if options.what == "demo":
                     show_table(stack, directory, options, report, 5)
                 else:
-                    report.step(6, "SGmonitor stays off where it must, and the machine boots on")
+                    report.step(6, "Where SGmonitor must stay off, and dom0's registers where it is on")
                     images = {False: options.image, True: TEST_IMAGE}
-                    switched_off.try_all(images, options.dom0, report)
+                    boots.try_all(images, compile_attacks(directory), options.dom0, report)
             except Trouble as trouble:
                 report.outcome(False, str(trouble))
     finally:
