@@ -6,11 +6,12 @@ apt fetches the sources of xen and libsodium with lists of its own, so the syste
 and checks their hashes against the signed index. apply.py puts SGmonitor in. The configuration is
 Debian's without LIVEPATCH and KEXEC: both would let dom0 put code of its own into the hypervisor, or
 in its place. What was built is kept by the hash of what this project puts in, so that it is built
-once on each machine.
+once on each machine, and again when Debian has newer sources.
 
     build.py                 build/xen/xen-sgmonitor (for GRUB, or QEMU's -kernel) and .efi
     build.py --deb           and a Debian package of it (deb.py)
     build.py --test-build    build/xen-test/..., with commands that are only for tests
+    build.py --kept          does not ask for newer sources: for tests
 """
 
 import argparse
@@ -71,10 +72,11 @@ def what_goes_in(test_build):
     return total.hexdigest()[:32]
 
 
-def newest_first(versions):
-    def is_older(a, b):
-        return subprocess.run(["dpkg", "--compare-versions", a, "lt", b], check=False).returncode == 0
+def is_older(a, b):
+    return subprocess.run(["dpkg", "--compare-versions", a, "lt", b], check=False).returncode == 0
 
+
+def newest_first(versions):
     ordered = []
     for version in versions:
         place = next((i for i, other in enumerate(ordered) if is_older(other, version)), len(ordered))
@@ -82,18 +84,42 @@ def newest_first(versions):
     return ordered
 
 
-def fetch_source(apt, name, wanted):
-    """The newest source package that the mirror really has: (its .dsc, version)."""
+def fetch_source(apt, name, wanted, newer_than=None):
+    """The newest source package that the mirror really has: (its .dsc, version). None if that is
+    not `newer_than`."""
     listed = apt.run("apt-cache", "showsrc", name)
     if not listed:
         raise Missing(f"{MIRROR} has no source of {name} ({apt.complaint or 'the index is empty'})")
     found = {line.split(" ", 1)[1] for line in listed.splitlines() if line.startswith("Version: ")}
     for version in newest_first(v for v in found if wanted in v):
+        if newer_than is not None and not is_older(newer_than, version):
+            return None
         progress(f"fetching the source of {name} {version}")
         if apt.run("apt-get", "-q", "source", "--download-only", f"{name}={version}") is not None:
             return next(apt.directory.glob(f"{name}_{version.split(':')[-1]}.dsc")), version
         progress(f"{MIRROR} names {name} {version} but does not have it ({apt.complaint})")
+    if newer_than is not None:
+        return None
     raise Missing(f"{MIRROR} has no source of {name} {wanted}")
+
+
+def apt_for_sources(directory):
+    apt = PrivateApt(directory, SUITES, kind="deb-src")
+    apt.run("apt-get", "-q", "update")
+    return apt
+
+
+def is_outdated(kept, apt):
+    """Whether the mirror has newer sources than those of a build that is kept."""
+    record = json.loads((kept / "record.json").read_text())
+    try:
+        return any(
+            fetch_source(apt, name, wanted, newer_than=record[name]) is not None
+            for name, wanted in (("xen", XEN + "."), ("libsodium", apply.SODIUM_VERSION))
+        )
+    except Missing as reason:
+        progress(f"whether Debian has newer sources is not known: {reason}")
+        return False
 
 
 def run(command, **options):
@@ -117,6 +143,18 @@ def configure(xen):
     for name in WITHOUT:
         if f"CONFIG_{name}=y" in lines:
             raise Trouble(f"Xen's configuration insists on {name}")
+
+
+def without_link_time(image):
+    """A PE image without the time of its linking and the checksum over it, which firmware does not
+    look at (Microsoft's PE Format: COFF File Header, Optional Header)."""
+    header = int.from_bytes(image[0x3C:0x40], "little")
+    if image[header : header + 4] != b"PE\0\0":
+        raise Trouble("xen.efi is not a PE image: Xen's build has changed")
+    time_stamp, checksum = header + 8, header + 24 + 64
+    for field in (time_stamp, checksum):
+        image = image[:field] + bytes(4) + image[field + 4 :]
+    return image
 
 
 def make(xen, jobs, test_build):
@@ -149,8 +187,7 @@ def build(kept, jobs, test_build):
             raise Missing(f"{program} is not on this machine: ./dev setup installs {package}")
     with tempfile.TemporaryDirectory(prefix="build-", dir=KEPT) as temporary:
         scratch = Path(temporary)
-        apt = PrivateApt(scratch / "apt", SUITES, kind="deb-src")
-        apt.run("apt-get", "-q", "update")
+        apt = apt_for_sources(scratch / "apt")
         xen_dsc, version = fetch_source(apt, "xen", XEN + ".")
         sodium_dsc, sodium_version = fetch_source(apt, "libsodium", apply.SODIUM_VERSION)
         progress("unpacking, and putting SGmonitor in")
@@ -165,7 +202,8 @@ def build(kept, jobs, test_build):
         ready = scratch / "ready"
         ready.mkdir()
         for source, name in IMAGES.items():
-            shutil.copyfile(xen / source, ready / name)
+            image = (xen / source).read_bytes()
+            (ready / name).write_bytes(without_link_time(image) if name.endswith(".efi") else image)
         record = {
             "xen": version,
             "libsodium": sodium_version,
@@ -187,13 +225,14 @@ def is_whole(kept):
         return False
 
 
-def get(jobs=None, test_build=False):
-    """The directory with the images; they are built if they are not there."""
+def get(jobs=None, test_build=False, newest=False):
+    """The directory with the images; they are built if they are not there, or if the newest are
+    asked for and Debian has newer sources."""
     KEPT.mkdir(parents=True, exist_ok=True)
     kept = KEPT / what_goes_in(test_build)
-    with open(KEPT / "lock", "w") as lock:
+    with open(KEPT / "lock", "w") as lock, tempfile.TemporaryDirectory(dir=KEPT) as scratch:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not is_whole(kept):
+        if not is_whole(kept) or (newest and is_outdated(kept, apt_for_sources(Path(scratch) / "apt"))):
             try:
                 build(kept, jobs or os.cpu_count(), test_build)
             except apply.Refused as reason:
@@ -207,6 +246,8 @@ def main():
     kind.add_argument("--test-build", action="store_true",
                       help="with commands that give dom0 what is not sealed: for tests alone")
     kind.add_argument("--deb", action="store_true", help="also a Debian package, to install")
+    parser.add_argument("--kept", action="store_true",
+                        help="an earlier build of the same will do, also if Debian has newer sources")
     parser.add_argument("--jobs", type=int, help="compilers at a time (all CPUs)")
     options = parser.parse_args()
     out = ROOT / "build" / ("xen-test" if options.test_build else "xen")
@@ -214,7 +255,7 @@ def main():
     # Nobody takes an older one for this, should it not be had.
     for old in (*(out / name for name in IMAGES.values()), *out.glob("*.deb")):
         old.unlink(missing_ok=True)
-    kept = get(options.jobs, options.test_build)
+    kept = get(options.jobs, options.test_build, newest=not options.kept)
     record = json.loads((kept / "record.json").read_text())
     for name in record["sha384"]:
         shutil.copyfile(kept / name, out / name)

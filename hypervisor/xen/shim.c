@@ -122,8 +122,8 @@ uint64_t sgm_xen_now_ns(void) {
 /*
  * As Xen does around calls of the firmware (common/efi/runtime.c), and more. Where Xen restores
  * registers lazily (AMD), it leaves that to a trap, which CR0.TS brings about. But an HVM or PVH
- * guest runs with a CR0 of its own, and a PV kernel's XSAVE was seen to take what was left in them
- * (under QEMU 7.2, which seems not to trap there): so they are restored here.
+ * guest runs with a CR0 of its own, and XSAVE of QEMU 7.2 ignores TS (Intel SDM vol. 2: #NM), so
+ * that a PV dom0's kernel would save what was left in them: so they are restored here.
  * A PV guest's own TS is set again; an HVM guest that did not use the registers still traps.
  */
 static bool vector_registers_live;
@@ -842,6 +842,7 @@ static void __init parse_listed(void) {
         listed_count++;
         if (*text == ',') text++;
     }
+    if (*text) panic("sgm_protect= on Xen's command line names more than %d uuids\n", MAX_LISTED);
 }
 
 static void __init print_hex(const char* what, const uint8_t* bytes) {

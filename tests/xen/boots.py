@@ -4,7 +4,6 @@ boots on; where it is on, the vector registers of dom0 are as they were after ea
 
 import concurrent.futures
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,28 +70,44 @@ CASES = (
 class Boot:
     """A machine for a case: `images` of the product and of the test build, `attacks` compiled."""
 
-    def __init__(self, images, attacks, dom0, report):
+    def __init__(self, images, attacks, dom0):
         self.images = images
         self.attacks = attacks
         self.dom0 = dom0
-        self.report = report
+        self.said = []
 
     def __call__(self, case, **options):
-        return Machine(Path(self.images[case.test_build]), dom0=self.dom0, **options,
-                       progress=lambda line: self.report.progress(f"{line} ({case.where})"))  # fmt: skip
+        image = Path(self.images[case.test_build])
+        return Machine(image, dom0=self.dom0, progress=self.said.append, **options)
 
 
-def outcomes(case, boot):
-    try:
-        return list(case.try_out(boot))
-    except Trouble as trouble:
-        return [(False, case.where, trouble)]
+class Boots:
+    """All cases, tried one after the other in the background from the beginning on: a machine has
+    one emulated CPU, so another can do something else meanwhile."""
 
+    def __init__(self, images, attacks, dom0):
+        self._pool = concurrent.futures.ThreadPoolExecutor(1)
+        self._tried = [
+            self._pool.submit(self._try_out, case, Boot(images, attacks, dom0)) for case in CASES
+        ]
 
-def try_all(images, attacks, dom0, report):
-    """As many at a time as there are processors: each is one emulated CPU."""
-    boot = Boot(images, attacks, dom0, report)
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for results in pool.map(outcomes, CASES, [boot] * len(CASES)):
-            for result in results:
-                report.outcome(*result)
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._pool.shutdown(cancel_futures=True)
+
+    def tell(self, report):
+        for case, tried in zip(CASES, self._tried, strict=True):
+            said, outcomes = tried.result()
+            for line in said:
+                report.progress(f"{line} ({case.where})")
+            for outcome in outcomes:
+                report.outcome(*outcome)
+
+    @staticmethod
+    def _try_out(case, boot):
+        try:
+            return boot.said, list(case.try_out(boot))
+        except Trouble as trouble:
+            return boot.said, [(False, f"{case.where}: it was not tried to its end", trouble)]

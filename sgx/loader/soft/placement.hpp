@@ -42,7 +42,7 @@ class Placement final {
     }
 
   private:
-    static constexpr unsigned kMany = 64;
+    static constexpr unsigned kMany = 16;
     static constexpr std::chrono::nanoseconds kBusy{50'000};  // a crossing: what waking a CPU takes
     static constexpr unsigned kSettled = 1000;
     static constexpr std::chrono::nanoseconds kShortestPause{1'000'000};

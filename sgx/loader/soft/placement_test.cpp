@@ -25,7 +25,7 @@ unsigned partings(Placement& placement, Placement::Clock::time_point& time, unsi
 TEST(Placement, PartsTwoThreadsThatCrossBusilyOnOneCpu) {
     Placement placement;
     Placement::Clock::time_point time{1h};
-    EXPECT_EQ(partings(placement, time, 64, 5us), 1U);
+    EXPECT_EQ(partings(placement, time, 16, 5us), 1U);
 }
 
 TEST(Placement, LeavesTogetherWhatCrossesNowAndThen) {
