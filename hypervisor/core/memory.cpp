@@ -41,7 +41,7 @@ const std::uint8_t* Memory::direct_page(std::uint64_t physical) {
     }
     const std::uint64_t place = (physical - last_direct_.range.start) / kPageSize;
     const std::uint64_t bit = last_direct_.first_page + place;
-    if ((last_direct_.populated[bit / 64] >> (bit % 64) & 1) == 0) return nullptr;
+    if (!is_populated(last_direct_.populated, bit)) return nullptr;
     return last_direct_.memory + place * kPageSize;
 }
 
@@ -50,6 +50,12 @@ const std::uint8_t* Memory::view_new_page(std::uint64_t address) {
     const std::uint8_t* const page = physical ? direct_page(*physical) : nullptr;
     if (page == nullptr) return nullptr;
     views_.remember(address, page);
+    // direct_page() has just found the range.
+    const auto large = translator_.large_page(views_.space(), address);
+    if (large && *large >= last_direct_.range.start && last_direct_.range.size >= kLargePageSize &&
+        *large - last_direct_.range.start <= last_direct_.range.size - kLargePageSize) {
+        views_.remember_large(address, *large, last_direct_);
+    }
     return page + address % kPageSize;
 }
 

@@ -23,6 +23,11 @@ struct ReadOutcome {
     [[nodiscard]] bool complete() const { return fault.kind == wire::FaultKind::none; }
 };
 
+// Whether a page may be touched: `populated` as in DirectRange.
+inline bool is_populated(const std::uint64_t* populated, std::uint64_t page) {
+    return (populated[page / 64] >> (page % 64) & 1) != 0;
+}
+
 // Where the guest's pages lie in our own memory: for one address space, and for one batch, like the
 // translations that they come from.
 class Views final {
@@ -30,6 +35,8 @@ class Views final {
     void forget() {
         for (View& view : views_)
             view.number = kNone;
+        for (LargeView& large : large_)
+            large.number = kNone;
     }
     // What follows is about this address space.
     void enter(const AddressSpace& space) {
@@ -40,6 +47,13 @@ class Views final {
 
     // The byte at `address`, good up to its page's end; nullptr when its page is not known.
     [[nodiscard]] const std::uint8_t* find(std::uint64_t address) const {
+        const std::uint64_t region = address / kLargePageSize;
+        const LargeView& large = large_[region % kSlots];
+        const std::uint64_t offset = address % kLargePageSize;
+        if (large.number == region &&
+            is_populated(large.populated, large.first_page + offset / kPageSize)) {
+            return large.memory + offset;
+        }
         const std::uint64_t number = address / kPageSize;
         const View& view = views_[number % kSlots];
         return view.number == number ? view.page + address % kPageSize : nullptr;
@@ -49,7 +63,21 @@ class Views final {
         views_[number % kSlots] = {number, page};
     }
 
+    // `address` lies in a large page that begins at `physical`, all of it in `direct`.
+    void remember_large(std::uint64_t address, std::uint64_t physical, const DirectRange& direct) {
+        const std::uint64_t number = address / kLargePageSize;
+        const std::uint64_t offset = physical - direct.range.start;
+        large_[number % kSlots] = {number, direct.memory + offset, direct.populated,
+                                   direct.first_page + offset / kPageSize};
+    }
+
   private:
+    struct LargeView {
+        std::uint64_t number;            // address / 2 MiB
+        const std::uint8_t* memory;      // of the large page
+        const std::uint64_t* populated;  // as in DirectRange
+        std::uint64_t first_page;
+    };
     struct View {
         std::uint64_t number;  // address / 4 KiB
         const std::uint8_t* page;
@@ -59,6 +87,7 @@ class Views final {
 
     AddressSpace space_{};
     std::array<View, kSlots> views_{};
+    std::array<LargeView, kSlots> large_{};
 };
 
 class Memory final : public PhysicalWords {
@@ -86,6 +115,18 @@ class Memory final : public PhysicalWords {
         budget_.spend_access();
         copy_live(from, out);
         return true;
+    }
+
+    // `size` bytes at `address` in our own memory, for read_view() until the batch ends; nullptr:
+    // they lie in two pages, or in one that cannot be read in place.
+    [[nodiscard]] const std::uint8_t* view(std::uint64_t address, std::size_t size) {
+        if (size > kPageSize - address % kPageSize) return nullptr;
+        const std::uint8_t* const from = views_.find(address);
+        return from != nullptr ? from : view_new_page(address);
+    }
+    void read_view(const std::uint8_t* from, MutableBytes out) {
+        budget_.spend_access();
+        copy_live(from, out);
     }
 
     // Tells the processor that read_field() will read there soon.

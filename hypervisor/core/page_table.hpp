@@ -14,6 +14,7 @@
 namespace sgm::hypervisor {
 
 inline constexpr std::uint64_t kPageSize = 4096;
+inline constexpr std::uint64_t kLargePageSize = 2ull << 20;
 
 // Reads one aligned u64 of guest-physical memory; nullopt when it is not in the domain's RAM.
 class PhysicalWords {
@@ -65,6 +66,15 @@ class Translator final {
         return translate_by_tables(words, space, address);
     }
 
+    // Where the 2 MiB begin that `address` lies in, if translate() has found them to be a large
+    // page or part of one, and still remembers.
+    [[nodiscard]] std::optional<std::uint64_t> large_page(const AddressSpace& space,
+                                                          std::uint64_t address) {
+        const Region& region = region_of(address);
+        const bool known = region.number == address / kRegionSize && region.space == space;
+        return known && region.is_page ? std::optional{region.physical} : std::nullopt;
+    }
+
   private:
     // What the tables say about 2 MiB of addresses: a large page, or the page table of 4 KiB pages.
     struct Region {
@@ -80,7 +90,7 @@ class Translator final {
         std::uint64_t physical;  // of the 4 KiB, also within a large page
     };
     static constexpr std::size_t kSlots = 64;
-    static constexpr std::uint64_t kRegionSize = 2ull << 20;
+    static constexpr std::uint64_t kRegionSize = kLargePageSize;
 
     [[nodiscard]] Region& region_of(std::uint64_t address) {
         const std::uint64_t number = address / kRegionSize;

@@ -23,8 +23,10 @@ std::uint64_t extended(std::int32_t offset) {
 // a node are asked for together and a node ahead. What is shorter lies in the second-level cache
 // from the last time, where asking costs more than waiting.
 constexpr std::uint32_t kPrefetchFrom = 512;  // nodes
-constexpr std::size_t kMaxPrefetched = 8;     // lines of one node
-constexpr std::int64_t kNear = 32;            // bytes between fields that share one, if not always
+
+// Parts of a node that lie so close together are looked for as one: the larger, the fewer there
+// are, but the more of them cross the end of a page, and are then read one by one.
+constexpr std::int64_t kMaxStretch = 1024;  // bytes
 
 // Why a field's bytes are not there.
 enum class Field { read, null, faulted };
@@ -51,6 +53,62 @@ class Tortoise final {
     std::uint32_t next_wait_ = 1;
 };
 
+// Where in a node the fields begin: planned once, and the same in every node.
+class NodePlan final {
+  public:
+    // What the node itself has of a field: all of it, or the pointer that its way begins with.
+    struct Piece {
+        std::uint16_t offset;  // in its stretch
+        std::uint16_t in_row;  // of the field, from the row's begin
+        std::uint8_t stretch;  // index
+        bool is_pointer;
+    };
+    struct Stretch {
+        std::int64_t begin;  // offset in the node
+        std::int64_t end;
+    };
+
+    explicit NodePlan(std::span<const FieldPath> fields) {
+        std::size_t in_row = sizeof(WalkRow);
+        for (std::size_t i = 0; i < fields.size(); in_row += fields[i++].size) {
+            pieces_[i] = {.offset = 0,
+                          .in_row = static_cast<std::uint16_t>(in_row),
+                          .stretch = stretch_for(fields[i]),
+                          .is_pointer = fields[i].hop_count != 0};
+        }
+        // Only now it is known where each stretch begins.
+        for (std::size_t i = 0; i < fields.size(); ++i) {
+            const std::int64_t begin = stretches_[pieces_[i].stretch].begin;
+            pieces_[i].offset = static_cast<std::uint16_t>(fields[i].offsets[0] - begin);
+        }
+    }
+    [[nodiscard]] std::span<const Stretch> stretches() const {
+        return std::span{stretches_}.first(stretch_count_);
+    }
+    // Of field `index`.
+    [[nodiscard]] const Piece& piece(std::size_t index) const { return pieces_[index]; }
+
+  private:
+    // The one that it fits into, made larger for it; otherwise a new one.
+    std::uint8_t stretch_for(const FieldPath& field) {
+        const std::int64_t begin = field.offsets[0];
+        const std::int64_t end = begin + std::int64_t{field.hop_count != 0 ? 8 : field.size};
+        for (std::uint8_t i = 0; i < stretch_count_; ++i) {
+            Stretch& known = stretches_[i];
+            const Stretch both{std::min(begin, known.begin), std::max(end, known.end)};
+            if (both.end - both.begin > kMaxStretch) continue;
+            known = both;
+            return i;
+        }
+        stretches_[stretch_count_] = {begin, end};
+        return stretch_count_++;
+    }
+
+    std::array<Piece, wire::kMaxWalkFields> pieces_;
+    std::array<Stretch, wire::kMaxWalkFields> stretches_;  // no more than fields
+    std::uint8_t stretch_count_ = 0;
+};
+
 class ListWalk final {
   public:
     // The arguments, checked; nullopt when they are malformed.
@@ -63,17 +121,7 @@ class ListWalk final {
   private:
     ListWalk(Memory& memory, const WalkCall& call, const AddressSpace& space,
              std::span<const FieldPath> fields, std::size_t row_size)
-        : memory_{memory}, call_{call}, space_{space}, fields_{fields}, row_size_{row_size} {
-        for (const FieldPath& field : fields_) {
-            const auto near = [&field](std::int32_t line) {
-                const std::int64_t distance = std::int64_t{line} - field.offsets[0];
-                return distance > -kNear && distance < kNear;
-            };
-            const std::span known = std::span{lines_}.first(line_count_);
-            if (line_count_ == lines_.size() || std::ranges::any_of(known, near)) continue;
-            lines_[line_count_++] = field.offsets[0];
-        }
-    }
+        : memory_{memory}, call_{call}, space_{space}, fields_{fields}, row_size_{row_size} {}
 
     [[nodiscard]] bool is_end(std::uint64_t link, std::uint32_t nodes_before) const;
     [[nodiscard]] std::optional<std::uint64_t> next_of(std::uint64_t link);
@@ -83,9 +131,13 @@ class ListWalk final {
     // To the next link, `next` when it was read; false: `result` has the fault that ends the walk.
     [[nodiscard]] bool step(WalkResult& result, std::optional<std::uint64_t> next);
     void prefetch(std::uint64_t link);
-    void write_row(std::uint64_t link, MutableBytes row);
-    // `out` is zeros unless the field was read.
-    [[nodiscard]] Field read_field(std::uint64_t node, const FieldPath& field, MutableBytes out);
+    void write_row(const NodePlan& plan, std::uint64_t link, MutableBytes row);
+    // A field's way from its first pointer on, which lies at `place` in our own memory.
+    [[nodiscard]] Field follow_from(const std::uint8_t* place, const FieldPath& field,
+                                    MutableBytes out);
+    // A field's way from `address` and its pointer number `hop` on.
+    [[nodiscard]] Field follow(std::uint64_t address, std::uint32_t hop, const FieldPath& field,
+                               MutableBytes out);
     [[nodiscard]] std::uint64_t node_of(Bytes rows, std::uint32_t row) const;
     [[nodiscard]] std::optional<std::uint32_t> last_row_of(Bytes rows,
                                                            const WalkResult& result) const;
@@ -96,9 +148,6 @@ class ListWalk final {
     WalkCall call_;
     AddressSpace space_;
     std::span<const FieldPath> fields_;  // checked
-    // Offsets in the node of the cache lines that fields begin in, as far as they may differ.
-    std::array<std::int32_t, kMaxPrefetched> lines_{};
-    std::size_t line_count_ = 0;
     std::size_t row_size_;
 };
 
@@ -138,9 +187,15 @@ bool ListWalk::is_end(std::uint64_t link, std::uint32_t nodes_before) const {
     return true;
 }
 
-Field ListWalk::read_field(std::uint64_t node, const FieldPath& field, MutableBytes out) {
-    std::uint64_t address = node;
-    for (std::uint32_t hop = 0; hop < field.hop_count; ++hop) {
+Field ListWalk::follow_from(const std::uint8_t* place, const FieldPath& field, MutableBytes out) {
+    std::uint64_t pointer = 0;
+    memory_.read_view(place, mutable_bytes_of(pointer));
+    return pointer == 0 ? Field::null : follow(pointer, 1, field, out);
+}
+
+Field ListWalk::follow(std::uint64_t address, std::uint32_t hop, const FieldPath& field,
+                       MutableBytes out) {
+    for (; hop < field.hop_count; ++hop) {
         std::uint64_t pointer = 0;
         const std::uint64_t at = address + extended(field.offsets[hop]);
         if (!memory_.read_field(at, mutable_bytes_of(pointer))) return Field::faulted;
@@ -154,26 +209,35 @@ Field ListWalk::read_field(std::uint64_t node, const FieldPath& field, MutableBy
 void ListWalk::prefetch(std::uint64_t link) {
     const std::uint64_t node = link - extended(call_.link_offset);
     memory_.prefetch_field(link + extended(call_.next_offset));
-    for (const std::int32_t line : std::span{lines_}.first(line_count_))
-        memory_.prefetch_field(node + extended(line));
+    for (const FieldPath& field : fields_)
+        memory_.prefetch_field(node + extended(field.offsets[0]));
 }
 
-void ListWalk::write_row(std::uint64_t link, MutableBytes row) {
+void ListWalk::write_row(const NodePlan& plan, std::uint64_t link, MutableBytes row) {
     WalkRow header{.node = link - extended(call_.link_offset), .bad_fields = 0, .null_fields = 0};
-    std::size_t at = sizeof(WalkRow);
+    std::array<const std::uint8_t*, wire::kMaxWalkFields> places;  // of the stretches
+    std::size_t known = 0;
+    for (const auto& [begin, end] : plan.stretches())
+        places[known++] = memory_.view(header.node + static_cast<std::uint64_t>(begin),
+                                       static_cast<std::size_t>(end - begin));
+    // The padding; a field may yet write there.
+    std::memset(row.last(sizeof(std::uint64_t)).data(), 0, sizeof(std::uint64_t));
     for (std::uint32_t i = 0; i < fields_.size(); ++i) {
         const FieldPath& field = fields_[i];
-        const MutableBytes out = row.subspan(at, field.size);
-        const Field outcome = read_field(header.node, field, out);
-        if (outcome != Field::read) {
-            header.bad_fields |= 1u << i;
-            std::memset(out.data(), 0, out.size());
+        const NodePlan::Piece& piece = plan.piece(i);
+        const std::uint8_t* const place = places[piece.stretch];
+        const MutableBytes out = row.subspan(piece.in_row, field.size);
+        if (place != nullptr && !piece.is_pointer) {
+            memory_.read_view(place + piece.offset, out);
+            continue;
         }
+        const Field outcome = place != nullptr ? follow_from(place + piece.offset, field, out)
+                                               : follow(header.node, 0, field, out);
+        if (outcome == Field::read) continue;
+        header.bad_fields |= 1u << i;
         if (outcome == Field::null) header.null_fields |= 1u << i;
-        at += field.size;
+        std::memset(out.data(), 0, out.size());
     }
-    for (; at < row.size(); ++at)
-        row[at] = 0;
     Writer{row}.put(header);
 }
 
@@ -215,6 +279,7 @@ WalkResult ListWalk::run(MutableBytes rows) {
                       .row_size = static_cast<std::uint32_t>(row_size_),
                       .reserved = 0};
     memory_.enter(space_);
+    const NodePlan plan{fields_};
 
     Tortoise tortoise;
     while (!ends(rows, max_rows, tortoise, result)) {
@@ -222,7 +287,7 @@ WalkResult ListWalk::run(MutableBytes rows) {
         // First, so that the next node is under way while this one's fields are read.
         const auto next = next_of(result.next);
         if (next && row >= kPrefetchFrom) prefetch(*next);
-        write_row(result.next, rows.subspan(row * row_size_, row_size_));
+        write_row(plan, result.next, rows.subspan(row * row_size_, row_size_));
         tortoise.follow(result.next, row);
         ++result.node_count;
         if (!step(result, next)) break;
