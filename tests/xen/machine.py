@@ -39,9 +39,10 @@ TOOLS = ("xl", "xenstored", "xen-init-dom0", "xenconsoled", "libxl-save-helper")
 
 # QEMU 7.2's SMAP breaks the return of a PV dom0 to its user space, and what it does at RDTSCP under
 # SVM makes Xen crash a PVH one. EPYC has what enclaves (x86-64-v3) and the hypervisor's AES need;
-# with +xsave, qemu64 hangs Xen at boot.
+# with +xsave, qemu64 hangs Xen at boot. Once a PVH dom0 has told Xen of idle states, Xen waits by
+# MWAIT with ECX = 1, for which QEMU gives it a general protection fault.
 BOARD = {"pv": [], "pvh": ["-M", "q35", "-device", "amd-iommu"]}
-CPU = {"pv": "max,-smap", "pvh": "EPYC,-smap,-rdtscp"}
+CPU = {"pv": "max,-smap", "pvh": "EPYC,-smap,-rdtscp,-monitor"}
 # On AMD, which these CPUs are, Xen restores vector registers at their first use, which CR0.TS makes
 # trap. XSAVE of QEMU 7.2 does not (Intel SDM vol. 2, XSAVE: #NM): where a domU ran in between, a PV
 # dom0's kernel saves the domU's registers for its own process. On Debian's own Xen 3 of 8,850 such
