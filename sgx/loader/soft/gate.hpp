@@ -85,15 +85,16 @@ enum class Whereabouts : std::uint8_t {
 // It learns: each wait that went to sleep halves it, so that a side whose partner is always slow
 // gives the core to others at once. One that ended in time makes it whole again, and so does every
 // eighth that did not: two sides that have become impatient would otherwise wait for each other's
-// wake-ups for ever. Together it does not look at all; once they have parted it looks long, as the
-// other's CPU may have to leave its idle state first.
+// wake-ups for ever. Every sixteenth looks long, some hundreds of microseconds: a virtual machine's
+// CPU that was idle may take that to wake. Together a side does not look at all; once they have
+// parted it looks long, for the same reason.
 class Patience final {
   public:
     // True when `ready` was, in time.
     template <typename Ready>
     bool spin(Whereabouts whereabouts, Ready ready) {
         if (whereabouts == Whereabouts::together) {
-            turns_ = kParted;
+            turns_ = kLong;
             return ready();
         }
         for (int i = 0; i < turns_; ++i) {
@@ -103,14 +104,20 @@ class Patience final {
             }
             __builtin_ia32_pause();
         }
-        turns_ = ++slept_ % 8 == 0 ? kMost : std::clamp(turns_ / 2, kLeast, kMost);
+        turns_ = after_sleep(++slept_);
         return false;
     }
 
   private:
+    [[nodiscard]] int after_sleep(unsigned count) const {
+        if (count % 16 == 0) return kLong;
+        if (count % 8 == 0) return kMost;
+        return std::clamp(turns_ / 2, kLeast, kMost);
+    }
+
     static constexpr int kLeast = 64;
     static constexpr int kMost = 2048;
-    static constexpr int kParted = 16'384;
+    static constexpr int kLong = 16'384;
     int turns_ = kMost;
     unsigned slept_ = 0;
 };

@@ -108,6 +108,19 @@ TEST(Patience, DoesNotLookForAPartnerOnItsOwnCpu) {
     EXPECT_EQ(looks, 1);
 }
 
+// Both sides sleep, and each wake-up takes longer than a side usually looks: one must outlast it.
+TEST(Patience, NowAndThenOutlastsTheWakeUpOfAnIdleCpu) {
+    Patience patience;
+    constexpr int kLooksOfAWakeUp = 10'000;  // 150 us and more
+    int sleeps = 0;
+    for (;; ++sleeps) {
+        ASSERT_LT(sleeps, 17);
+        int looks = 0;
+        if (patience.spin(Whereabouts::apart, [&] { return ++looks > kLooksOfAWakeUp; })) break;
+    }
+    EXPECT_GE(sleeps, 8) << "and not often";
+}
+
 TEST(Patience, LooksLongOnceTheyHaveParted) {
     Patience patience;
     const auto looks = [&](Whereabouts whereabouts) {
