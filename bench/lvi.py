@@ -49,8 +49,8 @@ def main():
         print(f"turn {turn + 1} of {arguments.turns}", file=sys.stderr, flush=True)
         lists, costs = {}, {}
         for name in sorted(TREES, reverse=turn % 2 == 1):
-            lists[name] = medians(TREES[name], "bench_list", "--rounds", "3", "--lists-by-field", "0")
-            costs[name] = medians(TREES[name], "bench_costs", "--rounds", "3")
+            lists[name] = medians(TREES[name], "bench_list", "--rounds", "20", "--lists-by-field", "0")
+            costs[name] = medians(TREES[name], "bench_costs", "--rounds", "100")
         for key in lists["plain"]:
             if key[0] == "f_over_a":
                 ratios.setdefault("sealed list of 166 processes", []).append(
