@@ -461,8 +461,9 @@ def main():
                         help="on stdout, what came of each line; what people read is on stderr")
     parser.add_argument("--image", default=IMAGE, help="Xen's image")
     options = parser.parse_args()
-    if not Path(options.image).exists():
-        raise Missing(f"{options.image} is not there: run ./dev xen build")
+    for image, command in (options.image, "build"), (TEST_IMAGE, "build --test-build"):
+        if not Path(image).exists():
+            raise Missing(f"{image} is not there: run ./dev xen {command}")
     runs = []
     with contextlib.redirect_stdout(sys.stderr if options.json else sys.stdout):
         for number in range(1, options.runs + 1):
