@@ -107,7 +107,9 @@ class Boots:
 
     @staticmethod
     def _try_out(case, boot):
+        outcomes = []
         try:
-            return boot.said, list(case.try_out(boot))
+            outcomes.extend(case.try_out(boot))
         except Trouble as trouble:
-            return boot.said, [(False, f"{case.where}: it was not tried to its end", trouble)]
+            outcomes.append((False, f"{case.where}: it was not tried to its end", trouble))
+        return boot.said, outcomes
