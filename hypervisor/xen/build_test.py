@@ -95,6 +95,41 @@ class Get(unittest.TestCase):
         self.assertEqual(self.get(newest=False), 0)
 
 
+class Broken(unittest.TestCase):
+    """The tree of Xen is a makefile here."""
+
+    def build(self, makefile):
+        def unpack(_dsc, to):
+            (to / "xen").mkdir(parents=True)
+            (to / "xen/Makefile").write_text(makefile)
+            for name in build.IMAGES:
+                (to / name).write_bytes(LinkTime.image(bytes(4), bytes(4)))
+
+        temporary = tempfile.TemporaryDirectory(prefix="sgmonitor-build-test-")
+        self.addCleanup(temporary.cleanup)
+        self.kept = Path(temporary.name) / "kept"
+        with (
+            mock.patch.object(build, "KEPT", Path(temporary.name)),
+            mock.patch.object(build, "apt_for_sources"),
+            mock.patch.object(build, "fetch_source", return_value=("a.dsc", "4.17.5-1")),
+            mock.patch.object(build, "unpack", unpack),
+            mock.patch.object(build.apply, "apply"),
+            mock.patch.object(build, "configure"),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            build.build(self.kept, 1, test_build=False)
+
+    def test_what_compiles_is_kept(self):
+        self.build("all:\n\t@echo '  CC      port.o'\n")
+        self.assertTrue(build.is_whole(self.kept))
+
+    def test_what_does_not_compile_fails_says_where_and_is_not_kept(self):
+        with self.assertRaises(build.Trouble) as raised:
+            self.build("all:\n\t@echo 'common/sgm/port.cpp:7:2: error: #error no' >&2; exit 1\n")
+        self.assertIn("port.cpp:7:2: error: #error no", str(raised.exception))
+        self.assertFalse(self.kept.exists())
+
+
 class LinkTime(unittest.TestCase):
     @staticmethod
     def image(time_stamp, checksum):

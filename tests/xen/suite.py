@@ -41,7 +41,7 @@ ATTACK_DOMAIN = "6f1c0b4e-1d2a-4c55-9a37-0c8d5e2b7f12"
 LISTED_DOMAIN = "6f1c0b4e-1d2a-4c55-9a37-0c8d5e2b7f13"  # in sgm_protect=
 WATCH_SECONDS = 600
 ATTACH_SECONDS = 120
-READ_SECONDS = 1200  # ten thousand mappings, each with a flush of nested page tables in a PVH dom0
+READ_SECONDS = 420
 # How often a domain is destroyed while it is being read.
 DESTROYED = 5
 MARK = "seen-by-owner"
