@@ -183,9 +183,8 @@ wire::EnclaveResult serve(OcallEnvironment& environment, const wire::Uuid& domai
 sgm::wire::EnclaveResult sgm::enclave_main(const wire::StartInfo& start) {
     if (start.interval_ms == 0) return wire::EnclaveResult::ok;  // what an ECALL alone costs
     const auto ring = enclave::Outside::at(start.ring, wire::kRingSize, alignof(wire::RingHeader));
-    const auto target = Reader{start.quoting_target}.take<sgx::TargetInfo>();
-    if (!ring || !target) return wire::EnclaveResult::bad_argument;
-    ids::EnclaveEnvironment environment{ids::Ring{*ring}, *target};
-    bench::OcallEnvironment chosen{environment, *ring};
+    auto environment = ids::enclave_environment(start);
+    if (!ring || !environment) return wire::EnclaveResult::bad_argument;
+    bench::OcallEnvironment chosen{*environment, *ring};
     return bench::serve(chosen, start.domain);
 }

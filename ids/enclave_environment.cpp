@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "crypto/wide_aes.hpp"
 #include "sgx/enclave/enclu.hpp"
 #include "sgx/enclave/ocall.hpp"
 #include "sgx/enclave/runtime.hpp"
@@ -13,6 +14,10 @@ namespace {
 // How often the ring is looked at before the relay is asked to wake the hypervisor: some hundred
 // microseconds, about what a wake costs. A bound in turns, because an enclave has no clock.
 constexpr int kSpinTurns = 16'000;
+// After a look in vain: the two may share a CPU, where looking keeps the hypervisor from answering.
+// Longer than the answer to a usual list takes. Every so many looks is a long one again.
+constexpr int kShortTurns = 2'048;
+constexpr unsigned kLongEvery = 16;
 
 EnvironmentError to_error(enclave::OcallError error) {
     switch (error) {
@@ -56,13 +61,18 @@ bool Ring::has_reply() const {
            static_cast<std::uint32_t>(wire::RingState::reply);
 }
 
-bool Ring::spin() const {
+bool Ring::spin() {
     // A sleeping hypervisor will not look before it is woken.
     if (memory_.load_acquire(offsetof(wire::RingHeader, hypervisor_asleep)) != 0) return false;
-    for (int turn = 0; turn < kSpinTurns; ++turn) {
-        if (has_reply()) return true;
+    const int turns = vain_ % kLongEvery == 0 ? kSpinTurns : kShortTurns;
+    for (int turn = 0; turn < turns; ++turn) {
+        if (has_reply()) {
+            vain_ = 0;
+            return true;
+        }
         __builtin_ia32_pause();
     }
+    ++vain_;
     return false;
 }
 
@@ -117,6 +127,7 @@ std::optional<EnclaveEnvironment> enclave_environment(const wire::StartInfo& sta
     const auto ring = enclave::Outside::at(start.ring, wire::kRingSize, alignof(wire::RingHeader));
     const auto target = Reader{start.quoting_target}.take<sgx::TargetInfo>();
     if (!ring || !target) return std::nullopt;
+    if ((enclave::xfrm() & sgx::kXfrmAvx512) == sgx::kXfrmAvx512) crypto::use_wide_aes();
     return EnclaveEnvironment{Ring{*ring}, *target};
 }
 

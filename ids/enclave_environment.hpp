@@ -25,10 +25,11 @@ class Ring final {
   private:
     void set_state(wire::RingState state);
     [[nodiscard]] bool has_reply() const;
-    [[nodiscard]] bool spin() const;
+    [[nodiscard]] bool spin();
     [[nodiscard]] std::unexpected<EnvironmentError> give_up(EnvironmentError error);
 
     enclave::Outside memory_;
+    unsigned vain_ = 0;  // looks in a row
 };
 
 class EnclaveEnvironment final : public Environment {
@@ -54,7 +55,8 @@ class EnclaveEnvironment final : public Environment {
     enclave::EgetkeySealKeys seal_keys_;
 };
 
-// `start`: as enclave_main got it. nullopt: the host's ring does not lie where a ring may.
+// `start`: as enclave_main got it. Comes before the first key: with it the enclave's AES is chosen.
+// nullopt: the host's ring does not lie where a ring may.
 [[nodiscard]] std::optional<EnclaveEnvironment> enclave_environment(const wire::StartInfo& start);
 
 }  // namespace sgm::ids

@@ -21,6 +21,10 @@ sgx::Report create_report(const sgx::TargetInfo& target, const sgx::ReportData& 
     return report;
 }
 
+std::uint64_t xfrm() {
+    return create_report({}, {}).body.attributes.xfrm;
+}
+
 namespace {
 
 std::expected<void, sgx::KeyError> get_key(const sgx::KeyRequest& request,

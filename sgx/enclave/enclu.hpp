@@ -13,6 +13,9 @@ namespace sgm::enclave {
 // for a wrong one verifies nowhere.
 [[nodiscard]] sgx::Report create_report(const sgx::TargetInfo& target, const sgx::ReportData& data);
 
+// ATTRIBUTES.XFRM, by a report about this enclave: which extended state the CPU keeps for it.
+[[nodiscard]] std::uint64_t xfrm();
+
 // To whom a seal key belongs: this very enclave, or every enclave of this signer with the same
 // product id and at least this SVN.
 enum class SealTo : std::uint16_t {

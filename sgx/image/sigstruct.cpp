@@ -186,7 +186,8 @@ Sigstruct describe_enclave(const wire::Digest& mrenclave, const SigningOptions& 
         kAttributeMode64 | (options.debug ? kAttributeDebug : std::uint64_t{0});
     sigstruct.attributes.xfrm = options.xfrm;
     // INIT is the CPU's own.
-    sigstruct.attributemask = {.flags = ~std::uint64_t{kAttributeInit}, .xfrm = ~std::uint64_t{0}};
+    sigstruct.attributemask = {.flags = ~std::uint64_t{kAttributeInit},
+                               .xfrm = ~options.optional_xfrm | options.xfrm};
     sigstruct.enclavehash = mrenclave;
     sigstruct.isvprodid = options.isv_prod_id;
     sigstruct.isvsvn = options.isv_svn;
@@ -289,6 +290,16 @@ std::expected<void, std::string> check_enclave(const Sigstruct& sigstruct,
     if ((miscselect & sigstruct.miscmask) != (sigstruct.miscselect & sigstruct.miscmask))
         return bad_field("MISCSELECT", "does not allow that of this enclave");
     return {};
+}
+
+Attributes attributes_for(const Sigstruct& sigstruct, std::uint64_t offered_xfrm) {
+    Attributes attributes = sigstruct.attributes;
+    attributes.flags &= ~std::uint64_t{kAttributeInit};
+    // All three parts of AVX-512's state or none (SDM vol. 1, 13.3).
+    if ((sigstruct.attributemask.xfrm & kXfrmAvx512) != 0) return attributes;
+    const bool offered = (offered_xfrm & kXfrmAvx512) == kXfrmAvx512;
+    attributes.xfrm = (attributes.xfrm & ~kXfrmAvx512) | (offered ? kXfrmAvx512 : 0);
+    return attributes;
 }
 
 wire::Digest mrsigner(const Sigstruct& sigstruct) {

@@ -40,11 +40,13 @@ struct SigningOptions {
     std::uint16_t isv_svn = 1;
     bool debug = false;
     std::uint64_t xfrm = kXfrmLegacy | kXfrmAvx;
+    // State that the enclave may have or not, as its CPU offers it; `xfrm` goes before it.
+    std::uint64_t optional_xfrm = kXfrmAvx512;
     std::uint32_t date = 0;  // BCD, 0xyyyymmdd
 };
 
-// Everything of a SIGSTRUCT but modulus, exponent, signature, q1 and q2. The attributes are fixed
-// completely: an enclave so signed runs with these and no others.
+// Everything of a SIGSTRUCT but modulus, exponent, signature, q1 and q2. The attributes are fixed,
+// all but the optional state: an enclave so signed runs with these and no others.
 [[nodiscard]] Sigstruct describe_enclave(const wire::Digest& mrenclave,
                                          const SigningOptions& options);
 
@@ -62,6 +64,10 @@ struct SigningOptions {
 
 // The form, the signature, q1 and q2. The error names the field. Anyone may have written `bytes`.
 [[nodiscard]] std::expected<Sigstruct, std::string> verify_sigstruct(Bytes bytes);
+
+// What the enclave's SECS is made with, before EINIT: as signed, and with the optional state that
+// is offered (loader/extended_state.hpp).
+[[nodiscard]] Attributes attributes_for(const Sigstruct& sigstruct, std::uint64_t offered_xfrm);
 
 // What EINIT asks besides: that the signer meant this enclave, with these attributes.
 [[nodiscard]] std::expected<void, std::string> check_enclave(const Sigstruct& sigstruct,

@@ -127,10 +127,27 @@ TEST(SigstructTest, another_enclave_or_other_attributes_are_refused) {
     EXPECT_NE(check_enclave(sigstruct, enclave, debug, 0).error().find("ATTRIBUTES"),
               std::string::npos);
     Attributes more_state = attributes;
-    more_state.xfrm |= kXfrmAvx512;
+    more_state.xfrm |= std::uint64_t{1} << 17;  // AMX
     EXPECT_FALSE(check_enclave(sigstruct, enclave, more_state, 0).has_value());
+    Attributes less_state = attributes;
+    less_state.xfrm &= ~kXfrmAvx;
+    EXPECT_FALSE(check_enclave(sigstruct, enclave, less_state, 0).has_value());
     EXPECT_NE(check_enclave(sigstruct, enclave, attributes, 1).error().find("MISCSELECT"),
               std::string::npos);
+}
+
+TEST(SigstructTest, the_state_of_avx_512_is_the_cpus_to_give_unless_the_signer_says_otherwise) {
+    const Sigstruct open = sign();
+    EXPECT_EQ(attributes_for(open, 0x2e7).xfrm, 0xe7u);
+    EXPECT_EQ(attributes_for(open, 0x7).xfrm, 0x7u);
+    EXPECT_EQ(attributes_for(open, 0x67).xfrm, 0x7u) << "a part of it";
+    EXPECT_TRUE(check_enclave(open, open.enclavehash, attributes_for(open, 0xe7), 0).has_value());
+    const Sigstruct without = describe_enclave({}, {.optional_xfrm = 0});
+    EXPECT_EQ(attributes_for(without, 0xe7).xfrm, 0x7u);
+    EXPECT_FALSE(
+        check_enclave(without, {}, {.flags = kAttributeMode64, .xfrm = 0xe7}, 0).has_value());
+    const Sigstruct demanded = describe_enclave({}, {.xfrm = 0xe7});
+    EXPECT_EQ(attributes_for(demanded, 0x7).xfrm, 0xe7u) << "the CPU refuses it";
 }
 
 TEST(SigstructTest, the_signer_is_the_key_and_nothing_else) {

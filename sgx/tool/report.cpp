@@ -75,6 +75,8 @@ void describe(const Sigstruct& sigstruct, cli::Record& record) {
     record.add("mrsigner", "MRSIGNER", config::to_hex(mrsigner(sigstruct)));
     record.add("attributes", "ATTRIBUTES", fmt::format("{:#x}", sigstruct.attributes.flags));
     record.add("xfrm", "XFRM", fmt::format("{:#x}", sigstruct.attributes.xfrm));
+    record.add("optional_xfrm", "XFRM, if the CPU has it",
+               fmt::format("{:#x}", ~sigstruct.attributemask.xfrm));
     record.add("miscselect", "MISCSELECT", fmt::format("{:#x}", sigstruct.miscselect));
     record.add("product_id", "product id", std::uint64_t{sigstruct.isvprodid});
     record.add("security_version", "security version", std::uint64_t{sigstruct.isvsvn});

@@ -156,6 +156,7 @@ TEST_F(ToolTest, one_file_describes_an_enclave) {
     EXPECT_EQ(shown["label"], "blue");
     EXPECT_EQ(shown["kind"], "production");
     EXPECT_EQ(shown["xfrm"], "0x7");
+    EXPECT_EQ(shown["optional_xfrm"], "0xe0");
     EXPECT_EQ(shown["miscselect"], "0x0");
     // Three segments, the heap, and three regions for each thread.
     ASSERT_EQ(shown["page_map"].size(), 13u);

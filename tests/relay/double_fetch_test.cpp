@@ -12,6 +12,7 @@
 #include <stop_token>
 #include <thread>
 
+#include "crypto/wide_aes.hpp"
 #include "hypervisor/core/testing/synthetic_guest.hpp"
 #include "ids/enclave_environment.hpp"
 #include "ids/owner_channel.hpp"
@@ -82,6 +83,9 @@ std::expected<void, OcallError> wait(std::uint64_t) {
 sgx::Report create_report(const sgx::TargetInfo&, const sgx::ReportData&) {
     std::abort();
 }
+std::uint64_t xfrm() {
+    std::abort();
+}
 
 SealKeys::Versions EgetkeySealKeys::versions() {
     std::abort();
@@ -99,6 +103,10 @@ void set_last_words(void (*)(void*), void*) {
 }
 
 }  // namespace sgm::enclave
+
+void sgm::crypto::use_wide_aes() {
+    std::abort();
+}
 
 namespace sgm::relay {
 namespace {

@@ -238,7 +238,7 @@ std::expected<std::unique_ptr<Enclave>, std::string> load_device_enclave(const L
     if (!memory) return refused(request.image, "the enclave", memory.error());
     EnclaveIdentity identity{.mrenclave = mrenclave,
                              .mrsigner = mrsigner(*sigstruct),
-                             .attributes = sigstruct->attributes,
+                             .attributes = attributes_for(*sigstruct, driver.useful_xfrm()),
                              .isv_prod_id = sigstruct->isvprodid,
                              .isv_svn = sigstruct->isvsvn};
     identity.attributes.flags |= kAttributeInit;

@@ -164,6 +164,15 @@ TEST_F(DeviceTest, the_driver_measures_what_the_signer_measured) {
     EXPECT_EQ(enclave->protection(), "SGX: the CPU keeps the enclave's memory from this host");
 }
 
+TEST_F(DeviceTest, a_cpu_that_has_the_state_of_avx_512_gives_it) {
+    EXPECT_EQ(load()->identity().attributes.xfrm, 0x7u);
+    driver_.machine.xfrm = 0xe7;
+    const auto enclave = load();
+    EXPECT_EQ(driver_.enclave().einit_result(), EinitResult::success);
+    EXPECT_EQ(enclave->identity().attributes.xfrm, 0xe7u);
+    EXPECT_EQ(driver_.enclave().mrenclave(), sigstruct_.enclavehash) << "the same enclave";
+}
+
 TEST_F(DeviceTest, signals_while_pages_are_added_change_nothing) {
     driver_.machine.pages_between_signals = 3;
     const auto enclave = load();

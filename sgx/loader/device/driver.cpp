@@ -10,6 +10,7 @@
 #include <cerrno>
 
 #include "sgx/loader/device/vdso.hpp"
+#include "sgx/loader/extended_state.hpp"
 
 namespace sgm::sgx::device {
 namespace {
@@ -29,6 +30,15 @@ class LinuxDriver final : public Driver {
         const void* mapped = ::mmap(reinterpret_cast<void*>(address), size, protection,
                                     flags | MAP_FIXED, descriptor, 0);
         return mapped == MAP_FAILED ? -errno : 0;
+    }
+    // CPUID.(EAX=12H,ECX=1):EDX:ECX, which state enclaves may have (Intel SDM vol. 3D, 37.7.2).
+    std::uint64_t useful_xfrm() override {
+        std::uint32_t a = 0;
+        std::uint32_t b = 0;
+        std::uint32_t c = 0;
+        std::uint32_t d = 0;
+        if (__get_cpuid_count(0x12, 1, &a, &b, &c, &d) == 0) return 0;
+        return sgx::useful_xfrm((std::uint64_t{d} << 32 | c) & enabled_xfrm());
     }
     vdso_sgx_enter_enclave_t enter_function() override {
         const auto vdso = ::getauxval(AT_SYSINFO_EHDR);

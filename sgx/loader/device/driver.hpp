@@ -30,6 +30,9 @@ class Driver {
     [[nodiscard]] virtual int map(std::uint64_t address, std::uint64_t size, int protection,
                                   int descriptor) = 0;
 
+    // Which extended state an enclave here can have and make use of (XFRM).
+    [[nodiscard]] virtual std::uint64_t useful_xfrm() = 0;
+
     // __vdso_sgx_enter_enclave; nullptr when this kernel has none.
     [[nodiscard]] virtual vdso_sgx_enter_enclave_t enter_function() = 0;
 

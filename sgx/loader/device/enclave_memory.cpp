@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "sgx/image/sigstruct.hpp"
 #include "sgx/loader/device/secs.hpp"
 
 namespace sgm::sgx::device {
@@ -99,8 +100,7 @@ std::expected<void, std::string> EnclaveMemory::create(const Sigstruct& sigstruc
     secs.baseaddr = base_;
     secs.ssaframesize = kSsaFramePages;
     secs.miscselect = sigstruct.miscselect;
-    secs.attributes = sigstruct.attributes;
-    secs.attributes.flags &= ~std::uint64_t{kAttributeInit};  // EINIT's own
+    secs.attributes = attributes_for(sigstruct, driver_.useful_xfrm());
     sgx_enclave_create request{.src = reinterpret_cast<std::uint64_t>(&secs)};
     if (const int result = ioctl(SGX_IOC_ENCLAVE_CREATE, &request); result != 0)
         return failed(Step::create, -result);

@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "sgx/image/sigstruct.hpp"
+#include "sgx/loader/extended_state.hpp"
 
 extern "C" {
 // cpu_entry.S
@@ -24,14 +25,6 @@ namespace sgm::sgx::soft {
 namespace {
 
 constinit Cpu* loaded = nullptr;
-
-// XCR0: the state components that this CPU and kernel offer.
-std::uint64_t enabled_xfrm() {
-    std::uint32_t low = 0;
-    std::uint32_t high = 0;
-    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    return std::uint64_t{high} << 32 | low;
-}
 
 // Anonymous pages that no other process can map, read or trace, and that the kernel itself has no
 // mapping of; never swapped. nullptr when the kernel or RLIMIT_MEMLOCK does not let us (errno).
@@ -86,8 +79,7 @@ std::expected<std::unique_ptr<Cpu>, std::string> Cpu::load(Bytes elf, Bytes sigs
 
     std::unique_ptr<Cpu> cpu{new Cpu{std::move(key)}};
     Secs& secs = cpu->secs_;
-    secs.attributes = sigstruct->attributes;
-    secs.attributes.flags &= ~std::uint64_t{kAttributeInit};
+    secs.attributes = attributes_for(*sigstruct, useful_xfrm(enabled_xfrm()));
     secs.miscselect = sigstruct->miscselect;
     secs.mrenclave = image->measure();
     if (const auto checked =

@@ -24,6 +24,7 @@ class FakeDriver final : public Driver {
     void close(int descriptor) override;
     int ioctl(int descriptor, unsigned long request, void* argument) override;
     int map(std::uint64_t address, std::uint64_t size, int protection, int descriptor) override;
+    std::uint64_t useful_xfrm() override { return machine.xfrm; }
     vdso_sgx_enter_enclave_t enter_function() override;
 
     // A power transition: all enclaves lose their memory, under the feet of whoever is inside.
