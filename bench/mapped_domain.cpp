@@ -14,7 +14,6 @@
 namespace sgm::bench {
 namespace {
 
-constexpr std::uint64_t kPage = 4096;
 constexpr std::size_t kWindow = 256;  // pages
 
 // include/uapi/xen/privcmd.h, which cannot be included: it wants Xen's own headers.
@@ -47,16 +46,18 @@ MappedDomain::MappedDomain(MappedDomain&& other) noexcept
     : privcmd_{std::move(other.privcmd_)},
       domid_{other.domid_},
       range_{other.range_},
+      searched_{other.searched_},
       window_{std::exchange(other.window_, {})} {}
 
 wire::RamRange MappedDomain::populated(std::uint64_t start, std::uint64_t end) {
-    end = std::min(end, range_.size);
+    start = std::max(start, searched_.start);
+    end = std::min(end, searched_.start + searched_.size);
     for (std::uint64_t page = start / kPage; page * kPage < end; ++page) {
         if (!find(page)) continue;
         const std::uint64_t from = std::max(start, page * kPage);
         return {.start = from, .size = std::min(end, (page + 1) * kPage) - from};
     }
-    return {.start = end, .size = 0};
+    return {.start = std::max(start, end), .size = 0};
 }
 
 bool MappedDomain::read(std::uint64_t physical, MutableBytes out) {

@@ -22,6 +22,8 @@ class MappedDomain final : public hypervisor::Domain {
 
     // Off: each page is mapped for each read, as the usual tools do.
     void keep_window(bool keep) { keeps_window_ = keep; }
+    // Nothing but this page is searched, and all of memory read: who searches knows already where.
+    void search_only(std::uint64_t physical) { searched_ = {physical & ~(kPage - 1), kPage}; }
     // Mappings asked of Xen so far, and how many pages it refused because it may not be.
     [[nodiscard]] std::uint64_t maps() const { return maps_; }
     [[nodiscard]] std::uint64_t refused() const { return refused_; }
@@ -40,13 +42,17 @@ class MappedDomain final : public hypervisor::Domain {
     bool release() override { return false; }
 
   private:
+    static constexpr std::uint64_t kPage = 4096;
     struct Window {
         std::uint64_t first_page = 0;
         std::uint8_t* memory = nullptr;
         std::vector<int> errors;  // of each page: 0 or -errno
     };
     MappedDomain(config::Descriptor privcmd, std::uint32_t domid, std::uint64_t size)
-        : privcmd_{std::move(privcmd)}, domid_{domid}, range_{.start = 0, .size = size} {}
+        : privcmd_{std::move(privcmd)},
+          domid_{domid},
+          range_{.start = 0, .size = size},
+          searched_{range_} {}
     // Maps so many pages and forgets what was mapped before. False: it cannot be.
     [[nodiscard]] bool map(std::uint64_t first_page, std::size_t count);
     void unmap();
@@ -56,6 +62,7 @@ class MappedDomain final : public hypervisor::Domain {
     config::Descriptor privcmd_;
     std::uint32_t domid_;
     wire::RamRange range_;
+    wire::RamRange searched_;
     wire::Uuid uuid_{};
     Window window_;
     bool keeps_window_ = true;

@@ -36,6 +36,7 @@ using config::Result;
 struct Options {
     std::uint32_t domid = 0;
     std::uint64_t memory_mib = 160;
+    std::uint64_t vmcoreinfo = 0;
     std::string domain;
     std::filesystem::path authority_key;
     std::filesystem::path directory = "/tmp/bench_xen";
@@ -118,6 +119,7 @@ class Conventional final {
     [[nodiscard]] static Result<std::unique_ptr<Conventional>> attach(const Options& options) {
         auto domain = MappedDomain::open(options.domid, options.memory_mib << 20);
         if (!domain) return std::unexpected{domain.error()};
+        if (options.vmcoreinfo != 0) domain->search_only(options.vmcoreinfo);
         std::unique_ptr<Conventional> reader{new Conventional{std::move(*domain)}};
         qemu::QemuPort clock_and_randomness;
         guest::testing::DirectTransport transport{clock_and_randomness, reader->domain_};
@@ -267,6 +269,9 @@ int main(int argc, char** argv) {
         command->add_option("--domid", options.domid, "Its number (xl list)")->required();
         command->add_option("--memory-mib", options.memory_mib, "How much memory it has")
             ->capture_default_str();
+        command->add_option("--vmcoreinfo", options.vmcoreinfo,
+                            "Where it lies (the domain's /sys/kernel/vmcoreinfo), so that "
+                            "unprotected memory need not be searched");
         return command;
     };
     CLI::App* const list = add("conventional", "By foreign mappings, as any program in dom0 can");

@@ -97,6 +97,10 @@ class Commands:
         """Ends the processes of this name that start() made; returns how many."""
         return int(self.command(f"stop {name}")[-1])
 
+    def vmcoreinfo(self):
+        """Where its kernel says that VMCOREINFO lies: a guest-physical address."""
+        return int(self.command("vmcoreinfo")[-1], 16)
+
 
 class Guest(Commands):
     """Use as a context manager: on leaving, QEMU and all that it wrote are gone."""
