@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstring>
 
@@ -86,6 +87,7 @@ bool HypervisorLink::connect() {
 }
 
 void HypervisorLink::disconnect() {
+    std::atomic_ref{ring_.header().connection} += 1;
     socket_ = {};
 }
 
@@ -102,6 +104,7 @@ wire::OcallResult HypervisorLink::wake_and_wait(const std::atomic<bool>& stop) {
     }
     if (!socket_ && !connect()) return wire::OcallResult::unreachable;
 
+    const std::atomic_ref asleep{ring_.header().client_asleep};
     const auto deadline = std::chrono::steady_clock::now() + kReplyTimeout;
     futex(&ring_.header().state, FUTEX_WAKE, 1, nullptr);
     while (ring_.state().load(std::memory_order_acquire) == call) {
@@ -117,7 +120,10 @@ wire::OcallResult HypervisorLink::wake_and_wait(const std::atomic<bool>& stop) {
             last_error_ = "the hypervisor did not answer in time";
             return wire::OcallResult::unreachable;
         }
+        // Before the kernel looks at the state: the hypervisor looks here after it has set that.
+        asleep = 1;
         futex(&ring_.header().state, FUTEX_WAIT, call, &kLookInterval);
+        asleep = 0;
     }
     return wire::OcallResult::ok;
 }

@@ -6,8 +6,10 @@
 // The client creates it as a memfd of kRingSize bytes, sealed with F_SEAL_SHRINK | F_SEAL_GROW |
 // F_SEAL_SEAL, connects to the hypervisor's Unix stream socket and sends the descriptor with one
 // RingHello (SCM_RIGHTS). The hypervisor answers one RingHelloReply; closing the connection ends
-// its use of the ring, and the client may hand the same memory to a new connection. Who waits
-// longer than its spin bound sleeps with a (shared, not private) futex on `state`.
+// its use of the ring, and the client may hand the same memory to a new connection. It adds one to
+// `connection` before it hangs up: a hypervisor's thread that sees another value there than at its
+// hello leaves the ring alone. Who waits longer than its spin bound says so and sleeps with a
+// (shared, not private) futex on `state`.
 #pragma once
 
 #include <cstddef>
@@ -27,13 +29,15 @@ enum class RingState : std::uint32_t {
 struct RingHeader {
     std::uint32_t state;              // 0    RingState, accessed atomically; the futex word
     std::uint32_t hypervisor_asleep;  // 4    1: the hypervisor waits in the kernel, wake it
-    std::uint32_t reserved_0[14];     // 8    one cache line for the words that are polled
+    std::uint32_t client_asleep;      // 8    1: the client waits in the kernel, likewise
+    std::uint32_t connection;         // 12   the client counts here how often it has hung up
+    std::uint32_t reserved_0[12];     // 16   one cache line for the words that are polled
     std::uint32_t call_size;          // 64   bytes at kRingCallOffset, OpHeader included
     std::uint32_t reply_size;         // 68   bytes at kRingReplyOffset, OpHeader included
     std::uint32_t reserved_1[14];     // 72
 };
 static_assert(sizeof(RingHeader) == 128);
-static_assert(offsetof(RingHeader, call_size) == 64);
+static_assert(offsetof(RingHeader, connection) == 12 && offsetof(RingHeader, call_size) == 64);
 
 struct RingHello {
     std::uint32_t magic;    // 0   kOpMagic

@@ -36,7 +36,7 @@ static_assert(wire::kRingMaxReply == hypervisor::kMaxReplySize);
 // About what sleeping and being woken costs. An enclave that is busy asks again within it: it reads
 // an answer before it asks for more.
 constexpr std::chrono::microseconds kSpin{200};
-constexpr int kLooks = 16;
+constexpr int kLooks = 64;
 // How often a sleeper looks whether the client has hung up, or the server ends.
 constexpr timespec kLookInterval{.tv_sec = 0, .tv_nsec = 200'000'000};
 constexpr int kLookIntervalMs = 200;
@@ -55,18 +55,25 @@ class Ring final {
         }
         void* memory = ::mmap(nullptr, wire::kRingSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         if (memory == MAP_FAILED) return std::nullopt;
-        return Ring{static_cast<std::uint8_t*>(memory)};
+        Ring ring{static_cast<std::uint8_t*>(memory)};
+        ring.connection_ = ring.load(&wire::RingHeader::connection);
+        return ring;
     }
     ~Ring() {
         if (memory_ != nullptr) ::munmap(memory_, wire::kRingSize);
     }
-    Ring(Ring&& other) noexcept : memory_{std::exchange(other.memory_, nullptr)} {}
+    Ring(Ring&& other) noexcept
+        : memory_{std::exchange(other.memory_, nullptr)}, connection_{other.connection_} {}
     Ring& operator=(Ring&&) = delete;
 
     [[nodiscard]] RingState state() const {
         return static_cast<RingState>(load(&wire::RingHeader::state));
     }
-    // A few hundred nanoseconds long: less than it takes to ask for the time and to yield.
+    // Whether the client has hung up, and may have brought this memory to a new connection.
+    [[nodiscard]] bool was_left() const {
+        return load(&wire::RingHeader::connection) != connection_;
+    }
+    // A microsecond or two: seldom is there a call just while the time is asked and others let run.
     [[nodiscard]] RingState look_for_call() const {
         RingState now = state();
         for (int look = 1; look < kLooks && now != RingState::call; ++look) {
@@ -75,9 +82,10 @@ class Ring final {
         }
         return now;
     }
-    void set_state(RingState state) {
-        store(&wire::RingHeader::state, static_cast<std::uint32_t>(state));
-        wake_all();
+    void set_reply() {
+        store(&wire::RingHeader::state, static_cast<std::uint32_t>(RingState::reply));
+        // After the store: a client says so before it looks at the state for the last time.
+        if (load(&wire::RingHeader::client_asleep) != 0) wake_all();
     }
     // All: a thread of an earlier connection, which has not yet seen its end, may wait here too.
     void wake_all() { futex(FUTEX_WAKE, std::numeric_limits<int>::max(), nullptr); }
@@ -115,6 +123,7 @@ class Ring final {
     }
 
     std::uint8_t* memory_;
+    std::uint32_t connection_ = 0;
 };
 
 // The ring that a client hands over with its hello; nullopt: it sent something else.
@@ -140,8 +149,8 @@ bool await_call(Ring& ring, int socket, const std::atomic<bool>& stop) {
     auto spin_until = std::chrono::steady_clock::now() + kSpin;
     while (!stop) {
         const RingState state = ring.look_for_call();
-        // Who has hung up may have brought the ring to a new connection, whose call this is.
-        if (state == RingState::call) return !hung_up(socket);
+        // It may be the next connection's call.
+        if (state == RingState::call) return !ring.was_left();
         if (state == RingState::closed) return false;
         if (std::chrono::steady_clock::now() < spin_until) {
             ::sched_yield();
@@ -221,8 +230,9 @@ void RingServer::serve(Descriptor socket) {
         const MutableBytes buffer = ring->reply_buffer();
         const auto [size, status] = gate_.sgm_op(ring->call(), buffer);
         if (status != wire::Status::ok) spdlog::warn("refused: {}", wire::text(status));
+        if (ring->was_left()) break;
         ring->set_reply_size(size);
-        ring->set_state(RingState::reply);
+        ring->set_reply();
     }
     ring->wake_all();  // the call that woke this thread may be for another
 }

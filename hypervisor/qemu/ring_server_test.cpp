@@ -101,6 +101,8 @@ TEST_F(RingServerTest, a_call_that_was_waiting_before_the_connection_is_served) 
     const Message call = hypervisor::testing::frame(wire::Command::identity, {});
     const wire::RingHeader header{.state = static_cast<std::uint32_t>(RingState::call),
                                   .hypervisor_asleep = 0,
+                                  .client_asleep = 0,
+                                  .connection = 3,
                                   .reserved_0 = {},
                                   .call_size = static_cast<std::uint32_t>(call.size()),
                                   .reply_size = 0,
@@ -111,6 +113,16 @@ TEST_F(RingServerTest, a_call_that_was_waiting_before_the_connection_is_served) 
               static_cast<ssize_t>(call.size()));
     RingClient client{path, std::move(memory)};
     EXPECT_EQ(status_of(client.await_reply()), wire::Status::ok);
+}
+
+TEST_F(RingServerTest, who_is_left_does_not_answer_the_next_connections_call) {
+    RingClient client{path};
+    const Message call = hypervisor::testing::frame(wire::Command::identity, {});
+    EXPECT_EQ(status_of(client.call(call)), wire::Status::ok);
+    client.header().connection += 1;
+    client.put_call(call, static_cast<std::uint32_t>(call.size()));
+    EXPECT_TRUE(client.server_hung_up());
+    EXPECT_EQ(client.header().state, static_cast<std::uint32_t>(RingState::call));
 }
 
 TEST_F(RingServerTest, several_clients_are_served_at_once) {

@@ -49,11 +49,13 @@ class Ring final {
 
     // Sleeps until the state is no longer `state`, at most 20 ms.
     void wait_while(RingState state) {
-        // A client wakes the hypervisor only when it is told that the hypervisor sleeps.
-        if (role_ == Role::hypervisor) word(header().hypervisor_asleep) = 1;
+        // Each side wakes the other only when it is told that the other sleeps.
+        auto asleep =
+            word(role_ == Role::hypervisor ? header().hypervisor_asleep : header().client_asleep);
+        asleep = 1;
         const timespec limit{0, 20'000'000};
         syscall(SYS_futex, &header().state, FUTEX_WAIT, state, &limit, nullptr, 0);
-        if (role_ == Role::hypervisor) word(header().hypervisor_asleep) = 0;
+        asleep = 0;
     }
 
     [[nodiscard]] std::optional<Frame> call() const {

@@ -73,7 +73,9 @@ Message RingClient::await_reply() {
     };
     while (is_waiting()) {
         constexpr timespec kLookInterval{.tv_sec = 1, .tv_nsec = 0};
+        __atomic_store_n(&header().client_asleep, 1, __ATOMIC_SEQ_CST);
         futex(FUTEX_WAIT, static_cast<std::uint32_t>(RingState::call), &kLookInterval);
+        __atomic_store_n(&header().client_asleep, 0, __ATOMIC_SEQ_CST);
         pollfd socket{.fd = socket_.get(), .events = POLLRDHUP, .revents = 0};
         if (::poll(&socket, 1, 0) != 0 && is_waiting()) {
             ADD_FAILURE() << "the server has gone and left a call unanswered";
