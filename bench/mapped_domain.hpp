@@ -5,6 +5,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <utility>
 #include <vector>
 
 #include "config/descriptor.hpp"
@@ -20,10 +22,11 @@ class MappedDomain final : public hypervisor::Domain {
     ~MappedDomain();
     MappedDomain(MappedDomain&& other) noexcept;
 
-    // Off: each page is mapped for each read, as the usual tools do.
-    void keep_window(bool keep) { keeps_window_ = keep; }
-    // Nothing but this page is searched, and all of memory read: who searches knows already where.
-    void search_only(std::uint64_t physical) { searched_ = {physical & ~(kPage - 1), kPage}; }
+    // Off: each page is mapped for each read, as the usual tools do. On, as it begins: what was
+    // mapped once stays.
+    void keep_mappings(bool keep);
+    // Only there is memory searched, all of it read: who searches knows already about where.
+    void search_only(std::vector<wire::RamRange> ranges) { searched_ = std::move(ranges); }
     // Mappings asked of Xen so far, and how many pages it refused because it may not be.
     [[nodiscard]] std::uint64_t maps() const { return maps_; }
     [[nodiscard]] std::uint64_t refused() const { return refused_; }
@@ -42,9 +45,8 @@ class MappedDomain final : public hypervisor::Domain {
     bool release() override { return false; }
 
   private:
-    static constexpr std::uint64_t kPage = 4096;
+    // Pages of the domain in our own memory.
     struct Window {
-        std::uint64_t first_page = 0;
         std::uint8_t* memory = nullptr;
         std::vector<int> errors;  // of each page: 0 or -errno
     };
@@ -53,19 +55,18 @@ class MappedDomain final : public hypervisor::Domain {
           domid_{domid},
           range_{.start = 0, .size = size},
           searched_{range_} {}
-    // Maps so many pages and forgets what was mapped before. False: it cannot be.
-    [[nodiscard]] bool map(std::uint64_t first_page, std::size_t count);
-    void unmap();
-    // Whether the page is in the window now, mapping it if need be.
-    [[nodiscard]] bool find(std::uint64_t page);
+    // nullptr: that page cannot be read. Maps its window if need be.
+    [[nodiscard]] const std::uint8_t* find(std::uint64_t page);
+    [[nodiscard]] Window map(std::uint64_t first_page, std::size_t count);
+    void unmap_all();
 
     config::Descriptor privcmd_;
     std::uint32_t domid_;
     wire::RamRange range_;
-    wire::RamRange searched_;
+    std::vector<wire::RamRange> searched_;  // in order
     wire::Uuid uuid_{};
-    Window window_;
-    bool keeps_window_ = true;
+    std::map<std::uint64_t, Window> windows_;  // by first page; without memory: none can be read
+    bool keeps_ = true;
     std::uint64_t maps_ = 0;
     std::uint64_t refused_ = 0;
 };

@@ -11,7 +11,9 @@
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <cstring>
 #include <functional>
 #include <nlohmann/json.hpp>
@@ -36,7 +38,7 @@ using config::Result;
 struct Options {
     std::uint32_t domid = 0;
     std::uint64_t memory_mib = 160;
-    std::uint64_t vmcoreinfo = 0;
+    std::vector<std::string> searched;
     std::string domain;
     std::filesystem::path authority_key;
     std::filesystem::path directory = "/tmp/bench_xen";
@@ -113,13 +115,31 @@ Result<Line> measure(const std::string& method, std::uint32_t lists,
                 .ocalls = 0};
 }
 
+// Each "START-END", hexadecimal and guest-physical; in order.
+Result<std::vector<wire::RamRange>> parse_ranges(const std::vector<std::string>& texts) {
+    std::vector<wire::RamRange> ranges;
+    for (const std::string& text : texts) {
+        unsigned long long start = 0;
+        unsigned long long end = 0;
+        if (std::sscanf(text.c_str(), "%llx-%llx", &start, &end) != 2 || end <= start)
+            return std::unexpected{Error{"--search must be START-END, hexadecimal: " + text}};
+        ranges.push_back({.start = start, .size = end - start});
+    }
+    std::ranges::sort(ranges, {}, &wire::RamRange::start);
+    return ranges;
+}
+
 // Reads the domain as anybody in dom0 can.
 class Conventional final {
   public:
     [[nodiscard]] static Result<std::unique_ptr<Conventional>> attach(const Options& options) {
         auto domain = MappedDomain::open(options.domid, options.memory_mib << 20);
         if (!domain) return std::unexpected{domain.error()};
-        if (options.vmcoreinfo != 0) domain->search_only(options.vmcoreinfo);
+        if (!options.searched.empty()) {
+            auto ranges = parse_ranges(options.searched);
+            if (!ranges) return std::unexpected{ranges.error()};
+            domain->search_only(std::move(*ranges));
+        }
         std::unique_ptr<Conventional> reader{new Conventional{std::move(*domain)}};
         qemu::QemuPort clock_and_randomness;
         guest::testing::DirectTransport transport{clock_and_randomness, reader->domain_};
@@ -134,9 +154,8 @@ class Conventional final {
         reader->kernel_ = std::move(*kernel);
         return reader;
     }
-    // From now on each page is mapped for each read, as the usual tools do. Until then 256 pages
-    // come with each mapping, and stay.
-    void map_for_each_read() { domain_.keep_window(false); }
+    // From now on each page is mapped for each read, as the usual tools do.
+    void map_for_each_read() { domain_.keep_mappings(false); }
     [[nodiscard]] std::size_t list() {
         return list_by_field(domain_, *kernel_, rows_) ? rows_.size() : 0;
     }
@@ -269,9 +288,9 @@ int main(int argc, char** argv) {
         command->add_option("--domid", options.domid, "Its number (xl list)")->required();
         command->add_option("--memory-mib", options.memory_mib, "How much memory it has")
             ->capture_default_str();
-        command->add_option("--vmcoreinfo", options.vmcoreinfo,
-                            "Where it lies (the domain's /sys/kernel/vmcoreinfo), so that "
-                            "unprotected memory need not be searched");
+        command->add_option("--search", options.searched,
+                            "START-END, hexadecimal: where VMCOREINFO and the kernel's tables are "
+                            "looked for (all of its memory)");
         return command;
     };
     CLI::App* const list = add("conventional", "By foreign mappings, as any program in dom0 can");

@@ -97,9 +97,13 @@ class Commands:
         """Ends the processes of this name that start() made; returns how many."""
         return int(self.command(f"stop {name}")[-1])
 
-    def vmcoreinfo(self):
-        """Where its kernel says that VMCOREINFO lies: a guest-physical address."""
-        return int(self.command("vmcoreinfo")[-1], 16)
+    def searched(self):
+        """Where a search from outside finds VMCOREINFO and the kernel's tables: (start, end),
+        guest-physical. The page with the text was taken a moment before that of the note."""
+        vmcoreinfo, rodata, _ok = self.command("where")
+        note = int(vmcoreinfo.split()[1], 16)
+        start, end = (int(number, 16) for number in rodata.split()[1].split("-"))
+        return [(max(0, note - (1 << 20)), note + (1 << 20)), (start, end + 1)]
 
 
 class Guest(Commands):

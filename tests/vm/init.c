@@ -10,7 +10,8 @@
 //     stop NAME        ends every process that `start NAME` started; `ok COUNT`
 //     load cpu|fork TOKEN   a process `load-cpu` or `load-fork` that works until `stop`, and counts
 //                      what it did in a page that begins with TOKEN (16 characters); `ok PID`
-//     vmcoreinfo       where the kernel says that its VMCOREINFO lies; `ok ADDRESS`
+//     where            guest-physical addresses: `vmcoreinfo START SIZE` and `rodata START-END`,
+//                      hexadecimal, then `ok`
 //     poweroff
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -376,16 +377,23 @@ static void load(const char* arguments) {
     note_started(place, name, pid);
 }
 
-// Documentation/ABI/testing/sysfs-kernel-vmcoreinfo: a guest-physical address and a size.
-static void tell_vmcoreinfo(void) {
-    char text[64] = "";
+static void tell_where(void) {
+    char line[128];
+    unsigned long long start, end;
     mkdir("/sys", 0755);
     if (mount("sys", "/sys", "sysfs", 0, NULL) != 0 && errno != EBUSY) die("mount /sys");
-    FILE* const file = fopen("/sys/kernel/vmcoreinfo", "r");
-    if (!file || !fgets(text, sizeof text, file)) die("/sys/kernel/vmcoreinfo");
-    fclose(file);
-    text[strcspn(text, " ")] = '\0';
-    fprintf(commands, "ok %s\n", text);
+    FILE* const info = fopen("/sys/kernel/vmcoreinfo", "r");
+    if (!info || fscanf(info, "%llx %llx", &start, &end) != 2) die("/sys/kernel/vmcoreinfo");
+    fclose(info);
+    fprintf(commands, "vmcoreinfo %llx %llx\n", start, end);
+    FILE* const memory = fopen("/proc/iomem", "r");
+    if (!memory) die("/proc/iomem");
+    while (fgets(line, sizeof line, memory))
+        if (sscanf(line, " %llx-%llx : Kernel rodata", &start, &end) == 2 &&
+            strstr(line, "Kernel rodata"))
+            fprintf(commands, "rodata %llx-%llx\n", start, end);
+    fclose(memory);
+    fputs("ok \n", commands);
 }
 
 static void obey(const char* line) {
@@ -397,8 +405,8 @@ static void obey(const char* line) {
         stop(line + 5);
     else if (strncmp(line, "load ", 5) == 0)
         load(line + 5);
-    else if (strcmp(line, "vmcoreinfo") == 0)
-        tell_vmcoreinfo();
+    else if (strcmp(line, "where") == 0)
+        tell_where();
     else if (strcmp(line, "poweroff") == 0)
         reboot(RB_POWER_OFF);
     else

@@ -93,6 +93,12 @@ def side_by_side(seen, own, rows=4):
     return "\n".join(lines)
 
 
+def search_options(ranges):
+    """bench_xen's. To search all of a domU takes a PVH dom0 many minutes here: each page of it comes
+    into dom0's memory and goes, with a flush of nested page tables."""
+    return " ".join(f"--search {start:x}-{end:x}" for start, end in ranges)
+
+
 class Run:
     """One boot of Xen, and what is tried in it."""
 
@@ -185,13 +191,10 @@ class Run:
         )
         return [row["comm"] for row in before]
 
-    def read_conventionally(self, domu, where=None):
-        """What anybody in dom0 can read of a PVH domU without us: (names, what was said). `where`:
-        its VMCOREINFO. Searching for that takes a PVH dom0 many minutes here: forty thousand pages
-        come into its memory and go, one by one."""
-        known = "" if where is None else f"--vmcoreinfo {where:#x}"
+    def read_conventionally(self, domu, searched=()):
+        """What anybody in dom0 can read of a PVH domU without us: (names, what was said)."""
         _status, output = self.machine.try_run(
-            f"bench_xen conventional --domid {domu.domid} {known}"
+            f"bench_xen conventional --domid {domu.domid} {search_options(searched)}"
         )
         names = [line.split(" ", 1)[1] for line in output.splitlines() if re.match(r"\d+ ", line)]
         return names, output
@@ -199,7 +202,7 @@ class Run:
     def protect(self, parties, domu, names):
         report = self.report
         if domu.kind == "pvh":
-            read, output = self.read_conventionally(domu, domu.vmcoreinfo())
+            read, output = self.read_conventionally(domu, domu.searched())
             report.outcome(
                 len(read) == len(names) and "worker-165" in read,
                 f"unprotected, dom0 reads the same {len(read)} names by foreign mappings",
@@ -370,14 +373,14 @@ def show_table(stack, directory, options, report, number):
                 xen_options=f"sgm_authority={parties.authority_hex} sgm_allow_software=1")
     )  # fmt: skip
     domu = DomU(machine, "pvh", "pvh", DOMAINS["pvh"]).create()
-    where = domu.vmcoreinfo()
+    searched = search_options(domu.searched())
     machine.put("/root/authority.key", parties.path("authority", "authority.key").read_bytes())
     machine.run("chmod 600 /root/authority.key")
     report.progress(f"each method lists the processes {LISTS} times, a slow one less often; the "
                     "median counts")  # fmt: skip
     report.table = json.loads(machine.run(
         f"bench_xen table --domid {domu.domid} --domain {domu.uuid} "
-        f"--authority-key /root/authority.key --lists {LISTS} --vmcoreinfo {where:#x}",
+        f"--authority-key /root/authority.key --lists {LISTS} {searched}",
         600,
     ))  # fmt: skip
     report.show(rendered(report.table))
