@@ -355,8 +355,11 @@ std::expected<Walk, Failure> Memory::walk(const WalkPlan& plan) {
         if (!head || head->row_size != row_size || head->node_count > call.max_nodes ||
             reader.rest().size() != std::size_t{head->node_count} * row_size)
             return fail(Error::malformed_answer);
-        const Bytes rows = reader.rest();
-        walk.rows.insert(walk.rows.end(), rows.begin(), rows.end());
+        walk.rows = reader.rest();
+        if (walk.node_count != 0 || head->stop == wire::WalkStop::bound) {
+            walk.kept.insert(walk.kept.end(), walk.rows.begin(), walk.rows.end());
+            walk.rows = walk.kept;
+        }
         walk.node_count += head->node_count;
         walk.stop = head->stop;
         walk.fault = head->fault;

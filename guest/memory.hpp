@@ -87,18 +87,23 @@ struct WalkPlan {
     std::uint32_t max_nodes;  // of the whole list; more is Walk::stop == bound
     Consistency consistency;
 };
-// At most kMaxWalkBytes of rows, each a WalkRow and the fields in the plan's order.
 inline constexpr std::size_t kMaxWalkBytes = 8u << 20;
+// Valid until the next exchange; not to be copied, since `rows` may lie in `kept`.
 struct Walk {
+    Walk() = default;
+    Walk(Walk&&) = default;
+    Walk& operator=(Walk&&) = default;
+
     wire::WalkStop stop = wire::WalkStop::end;
     wire::Fault fault{};
     std::uint32_t row_size = 0;
     std::uint32_t node_count = 0;
-    std::vector<std::uint8_t> rows;
+    Bytes rows;  // at most kMaxWalkBytes, each a WalkRow and the fields in the plan's order
+    std::vector<std::uint8_t> kept;  // of a list that took several answers: where they are
 
     // index < node_count
     [[nodiscard]] Bytes row(std::uint32_t index) const {
-        return Bytes{rows}.subspan(std::size_t{index} * row_size, row_size);
+        return rows.subspan(std::size_t{index} * row_size, row_size);
     }
 };
 

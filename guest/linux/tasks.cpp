@@ -66,28 +66,28 @@ std::uint64_t before_zero(std::uint64_t word) {
     return zeros == 0 ? word : word & (((zeros & (~zeros + 1)) >> 7) - 1);
 }
 
-// nullopt: the row cannot be a task that the kernel keeps in its list.
-std::optional<wire::ProcessRow> parse_row(Bytes bytes) {
+// False: the row cannot be a task that the kernel keeps in its list.
+bool parse_row(Bytes bytes, wire::ProcessRow& row) {
     const auto task = Reader{bytes}.take<TaskRow>();
-    if (!task || task->head.bad_fields != 0) return std::nullopt;
-    if (task->head.node >> 63 == 0) return std::nullopt;  // not a kernel address
+    if (!task || task->head.bad_fields != 0) return false;
+    if (task->head.node >> 63 == 0) return false;  // not a kernel address
     if (task->pid < 0 || task->pid > kMaxPid || task->tgid != task->pid || task->ppid < 0 ||
         task->ppid > kMaxPid || task->comm[1] >> 56 != 0)
-        return std::nullopt;
+        return false;
     // The kernel leaves what an older, longer name had behind the terminating zero.
     const std::uint64_t begin = before_zero(task->comm[0]);
     const std::uint64_t rest = begin >> 56 == 0 ? 0 : before_zero(task->comm[1]);
-    return wire::ProcessRow{
-        .task = task->head.node,
-        .start_time_ns = task->start_time,
-        .pid = task->pid,
-        .tgid = task->tgid,
-        .ppid = task->ppid,
-        .uid = task->uid,
-        // Disjoint bits; /proc shows their sum (kernel fs/proc/array.c).
-        .state = task->state | task->exit_state,
-        .reserved = 0,
-        .comm = std::bit_cast<std::array<char, kCommSize>>(std::array{begin, rest})};
+    row = {.task = task->head.node,
+           .start_time_ns = task->start_time,
+           .pid = task->pid,
+           .tgid = task->tgid,
+           .ppid = task->ppid,
+           .uid = task->uid,
+           // Disjoint bits; /proc shows their sum (kernel fs/proc/array.c).
+           .state = task->state | task->exit_state,
+           .reserved = 0,
+           .comm = std::bit_cast<std::array<char, kCommSize>>(std::array{begin, rest})};
+    return true;
 }
 
 bool all_pids_differ(const std::vector<wire::ProcessRow>& rows) {
@@ -105,9 +105,9 @@ bool all_pids_differ(const std::vector<wire::ProcessRow>& rows) {
 
 std::expected<std::vector<wire::ProcessRow>, Failure> parse_list(const Walk& walk,
                                                                  const Kernel& kernel) {
-    const auto idle = walk.node_count != 0 ? parse_row(walk.row(0)) : std::nullopt;
-    if (!idle || idle->task != kernel.init_task() || idle->pid != 0 ||
-        std::string_view{idle->comm.data()} != kIdleComm)
+    wire::ProcessRow idle{};
+    if (walk.node_count == 0 || !parse_row(walk.row(0), idle) || idle.task != kernel.init_task() ||
+        idle.pid != 0 || std::string_view{idle.comm.data()} != kIdleComm)
         return std::unexpected{Failure{Error::kernel_changed}};
     switch (walk.stop) {
         case wire::WalkStop::end: break;
@@ -115,12 +115,11 @@ std::expected<std::vector<wire::ProcessRow>, Failure> parse_list(const Walk& wal
         case wire::WalkStop::cycle: return std::unexpected{Failure{Error::cycle}};
         case wire::WalkStop::fault: return std::unexpected{Failure{Error::fault, walk.fault}};
     }
-    std::vector<wire::ProcessRow> rows;
-    rows.reserve(walk.node_count - 1);
+    std::vector<wire::ProcessRow> rows(walk.node_count - 1);
     for (std::uint32_t i = 1; i < walk.node_count; ++i) {
-        const auto row = parse_row(walk.row(i));
-        if (!row || row->pid == 0) return std::unexpected{Failure{Error::implausible}};
-        rows.push_back(*row);
+        wire::ProcessRow& row = rows[i - 1];
+        if (!parse_row(walk.row(i), row) || row.pid == 0)
+            return std::unexpected{Failure{Error::implausible}};
     }
     // A task that was forked in memory that the walk stood on begins as a copy of its parent.
     if (!all_pids_differ(rows)) return std::unexpected{Failure{Error::implausible}};
