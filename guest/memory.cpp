@@ -50,10 +50,15 @@ void append(std::vector<std::uint8_t>& bytes, const T& value) {
     bytes.insert(bytes.end(), raw.begin(), raw.end());
 }
 
-void append_call(std::vector<std::uint8_t>& calls, wire::Op op, Bytes arguments) {
+// What follows are `size` bytes of arguments.
+void begin_call(std::vector<std::uint8_t>& calls, wire::Op op, std::size_t size) {
     append(calls, wire::OpCall{.op = static_cast<std::uint16_t>(op),
                                .reserved = 0,
-                               .size = static_cast<std::uint32_t>(arguments.size())});
+                               .size = static_cast<std::uint32_t>(size)});
+}
+
+void append_call(std::vector<std::uint8_t>& calls, wire::Op op, Bytes arguments) {
+    begin_call(calls, op, arguments.size());
     calls.insert(calls.end(), arguments.begin(), arguments.end());
     calls.resize(static_cast<std::size_t>(align8(calls.size())));
 }
@@ -338,12 +343,14 @@ std::expected<Walk, Failure> Memory::walk(const WalkPlan& plan) {
         }
         call.max_nodes = static_cast<std::uint32_t>(
             std::min<std::size_t>(max_nodes - walk.node_count, wire::kMaxWalkNodes));
-        std::vector<std::uint8_t> arguments;
-        append(arguments, call);
-        for (const wire::FieldPath& field : plan.fields)
-            append(arguments, field);
+        static_assert((sizeof call + sizeof(wire::FieldPath)) % 8 == 0);
+        const std::size_t size = sizeof call + plan.fields.size_bytes();
         std::vector<std::uint8_t> calls;
-        append_call(calls, wire::Op::walk, arguments);
+        calls.reserve(kCallHeader + size);  // at once: a list is taken often
+        begin_call(calls, wire::Op::walk, size);
+        append(calls, call);
+        for (const wire::FieldPath& field : plan.fields)
+            append(calls, field);
         const auto results = exchange(wire::Op::walk, 1, calls, plan.consistency);
         if (!results) return std::unexpected{results.error()};
         const Result& result = results->front();

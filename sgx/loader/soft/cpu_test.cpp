@@ -24,10 +24,16 @@ struct Left {
     std::array<std::uint64_t, 8> r8_to_r15;
     std::array<std::uint8_t, 16 * 32> ymm;
 };
+struct LeftWide {
+    std::array<std::uint8_t, 32 * 64> zmm;
+    std::array<std::uint64_t, 8> masks;
+};
 struct HostRegisters {
     std::uint64_t rsp, rbp, return_address;
 };
 extern Left sgm_test_left;
+extern LeftWide sgm_test_left_wide;
+extern std::uint64_t sgm_test_wide;
 extern HostRegisters sgm_test_host;
 extern std::uint64_t sgm_test_flags;
 extern std::uint64_t sgm_test_mxcsr;
@@ -67,6 +73,7 @@ class DoorTest : public testing::Test {
             sign_sigstruct(describe_enclave(EnclaveImage::build(elf)->measure(), {}), signer)
                 .value();
         cpu_ = Cpu::load(elf, bytes_of(sigstruct), FuseKey{Key128{1}}).value();
+        sgm_test_wide = cpu_->secs().attributes.xfrm & kXfrmAvx512;
     }
 
     [[nodiscard]] std::uint64_t start(TestCommand command) {
@@ -76,6 +83,7 @@ class DoorTest : public testing::Test {
         untrusted_->start.buffer = reinterpret_cast<std::uint64_t>(&untrusted_->buffer);
         untrusted_->start.buffer_size = untrusted_->buffer.size();
         untrusted_->start.domain[0] = static_cast<std::uint8_t>(command);
+        untrusted_->start.domain[1] = sgm_test_wide != 0 ? 1 : 0;
         return reinterpret_cast<std::uint64_t>(&untrusted_->start);
     }
 
@@ -104,6 +112,8 @@ class DoorTest : public testing::Test {
         EXPECT_EQ(sgm_test_left.rbp, sgm_test_host.rbp);
         EXPECT_EQ(sgm_test_left.r8_to_r15, (std::array<std::uint64_t, 8>{}));
         EXPECT_EQ(sgm_test_left.ymm, (std::array<std::uint8_t, 512>{}));
+        EXPECT_EQ(sgm_test_left_wide.zmm, (std::array<std::uint8_t, 2048>{}));
+        EXPECT_EQ(sgm_test_left_wide.masks, (std::array<std::uint64_t, 8>{}));
         EXPECT_EQ(sgm_test_flags & 0x400, 0u) << "DF is set";
         EXPECT_EQ(sgm_test_mxcsr & 0xffff, 0x1f80u);
     }

@@ -9,6 +9,15 @@
     .hidden sgm_test_left
 sgm_test_left:
     .zero 16 * 8 + 16 * 32
+# zmm0-31 and k0-7, where sgm_test_wide says that there are any.
+    .globl sgm_test_left_wide
+    .hidden sgm_test_left_wide
+sgm_test_left_wide:
+    .zero 32 * 64 + 8 * 8
+    .globl sgm_test_wide
+    .hidden sgm_test_wide
+sgm_test_wide:
+    .zero 8
 # rsp, rbp and the return address that the host had at EENTER.
     .globl sgm_test_host
     .hidden sgm_test_host
@@ -95,6 +104,19 @@ sgm_test_enter:
     .endr
     pushfq
     popq sgm_test_flags(%rip)
+    cmpq $0, sgm_test_wide(%rip)
+    je 2f
+    leaq sgm_test_left_wide(%rip), %rax
+    .set offset, 0
+    .irp register, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+    vmovdqu64 %zmm\register, offset(%rax)
+    .set offset, offset + 64
+    .endr
+    .irp register, 0, 1, 2, 3, 4, 5, 6, 7
+    kmovq %k\register, offset(%rax)
+    .set offset, offset + 8
+    .endr
+2:
     cld
     pushq $2
     popfq

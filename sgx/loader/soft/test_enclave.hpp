@@ -22,7 +22,8 @@ enum class TestCommand : std::uint8_t {
     exhaust_heap,
     loop,
     check_float_state,  // ok when x87 and MXCSR are as the ABI wants them at a function's start
-    mark_registers,     // fills registers, makes one OCALL, ends
+    mark_registers,     // fills registers, AVX-512's too if the second byte says so, makes one
+                        // OCALL, ends
     grow_heap,          // uses 6 MiB of heap at once: ok when all of it was zero
     accept_again,       // ok when a page that is the enclave's already is not accepted once more
     use_reserve,        // ok when the reserve of the heap is used, told, and filled up again
