@@ -8,6 +8,12 @@ void Liveness::resume(Life life, Instant now) {
     last_ = now;
 }
 
+void Liveness::heard(Instant now) {
+    if (life_ != Life::never_seen || is_expected_) return;
+    is_expected_ = true;
+    last_ = now;
+}
+
 Life Liveness::judge(Instant now) const {
     const auto silence = now - last_;
     if (silence >= 3 * interval_) return Life::dead;
@@ -35,7 +41,7 @@ std::optional<Liveness::Transition> Liveness::sign_of_life(Instant at, Instant n
 }
 
 std::optional<Liveness::Transition> Liveness::check(Instant now) {
-    if (life_ == Life::never_seen || life_ == Life::dead) return std::nullopt;
+    if (life_ == Life::dead || (life_ == Life::never_seen && !is_expected_)) return std::nullopt;
     const Life judged = judge(now);
     if (judged == Life::alive) return std::nullopt;
     return become(judged, last_, now);

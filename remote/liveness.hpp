@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The remote's own timers: alive, suspect after 2 T without a sign of life, dead after 3 T. Time is
-// passed in (a monotonic clock's), so the timers are a function of what happened when.
+// The remote's own timers: alive, suspect after 2 T without a sign of life, dead after 3 T, from
+// the first that was heard of it on. Time is passed in (a monotonic clock's), so the timers are a
+// function of what happened when.
 #pragma once
 
 #include <chrono>
@@ -37,6 +38,9 @@ class Liveness final {
     // now, but what was dead stays so until it shows life.
     void resume(Life life, Instant now);
 
+    // Something came of an IDS that has not proved its life yet: from now on it is expected to.
+    void heard(Instant now);
+
     // The IDS proved that it lived at `at`. A proof older than one that is known changes nothing.
     [[nodiscard]] std::optional<Transition> sign_of_life(Instant at, Instant now);
 
@@ -51,6 +55,7 @@ class Liveness final {
 
     std::chrono::milliseconds interval_;
     Life life_ = Life::never_seen;
+    bool is_expected_ = false;
     Instant last_{};
 };
 

@@ -31,6 +31,26 @@ TEST_F(LivenessTest, nothing_is_suspected_of_what_was_never_seen) {
     EXPECT_EQ(liveness_.life(), Life::never_seen);
 }
 
+TEST_F(LivenessTest, what_was_heard_has_three_intervals_to_prove_its_life) {
+    liveness_.heard(at(0ms));
+    liveness_.heard(at(1900ms));
+    EXPECT_EQ(check(1999ms), Life::never_seen);
+    EXPECT_EQ(check(2000ms), Life::suspect);
+    liveness_.heard(at(2500ms));
+    EXPECT_EQ(check(3000ms), Life::dead);
+    EXPECT_TRUE(liveness_.sign_of_life(at(3100ms), at(3100ms)));
+    EXPECT_EQ(liveness_.life(), Life::alive);
+}
+
+TEST_F(LivenessTest, a_proof_in_time_is_the_first_life_of_what_was_heard) {
+    liveness_.heard(at(0ms));
+    const auto first = liveness_.sign_of_life(at(500ms), at(500ms));
+    ASSERT_TRUE(first);
+    EXPECT_EQ(first->from, Life::never_seen);
+    EXPECT_EQ(check(2499ms), Life::never_seen);
+    EXPECT_EQ(check(2500ms), Life::suspect);
+}
+
 TEST_F(LivenessTest, suspect_at_two_intervals_and_dead_at_three_each_told_once) {
     const auto first = liveness_.sign_of_life(at(0ms), at(0ms));
     ASSERT_TRUE(first);

@@ -81,6 +81,7 @@ Monitor::Monitor(const Options& options, OwnerChannel channel, RuleSet rules, St
     if (auto known = store_.newest_boot()) {
         boot_ = std::move(known->boot);
         command_sequence_ = known->command_sequence;
+        liveness_.heard(now.instant);
         challenge(now);
     }
     save_status(now, true);
@@ -135,6 +136,7 @@ std::expected<void, Refusal> Monitor::take_beat(const ids::OpenedMessage& messag
             raise(observation, now);
     });
     boot_ = std::move(taken->boot);
+    liveness_.heard(now.instant);
     last_alarm_.clear();
     if (is_new) {
         beats_without_rules_ = 0;

@@ -136,6 +136,26 @@ TEST_F(MonitorTest, a_dead_ids_is_suspect_after_two_intervals_and_dead_after_thr
               "the IDS is dead or cut off: no live heartbeat for 3.0 s; the VM is not watched");
 }
 
+TEST_F(MonitorTest, an_ids_that_is_heard_but_never_proves_its_life_is_dead_after_three_intervals) {
+    EXPECT_EQ(take(ids_.beat()), "");
+    stay_silent(2 * T);
+    EXPECT_EQ(life(), Life::suspect);
+    EXPECT_EQ(take(ids_.beat()), "") << "without a challenge: the host keeps those back";
+    start();
+    stay_silent(3 * T);
+    EXPECT_EQ(life(), Life::dead);
+    EXPECT_EQ(alerts("dead").size(), 1u);
+    live_one_interval(ids_);
+    EXPECT_EQ(life(), Life::alive);
+}
+
+TEST_F(MonitorTest, an_ids_that_was_heard_before_a_restart_must_prove_its_life_after_it) {
+    EXPECT_EQ(take(ids_.beat()), "");
+    start();
+    stay_silent(3 * T);
+    EXPECT_EQ(life(), Life::dead);
+}
+
 TEST_F(MonitorTest, an_ids_that_comes_back_is_told) {
     bring_to_life(ids_);
     stay_silent(5 * T);
