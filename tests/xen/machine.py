@@ -200,10 +200,25 @@ class Machine:
                 output += data
         except (TimeoutError, OSError) as error:
             raise Trouble(
-                f"dom0 did not do `{script.strip()[:80]}` in {seconds} s ({error}); its console "
-                "ends:\n" + tail(self.serial_log)
+                f"dom0 did not do `{script.strip()[:80]}` in {seconds} s ({error}; "
+                f"{self._activity()}); its console ends:\n" + tail(self.serial_log)
             ) from error
         return int(match[1]), output[: -len(match[0])].decode(errors="replace")
+
+    def _activity(self):
+        """Whether QEMU still emulates: a machine with a PVH dom0 has stood still for good."""
+
+        def used():
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+            return int(fields[11]) + int(fields[12])
+
+        if self.process.poll() is not None:
+            return "QEMU has ended"
+        before = used()
+        time.sleep(2)
+        if used() > before:
+            return "QEMU is at work"
+        return "QEMU does nothing any more: the emulated machine stands still"
 
     def _end(self):
         """What came of QEMU when dom0 is gone."""
